@@ -1,0 +1,114 @@
+"""Arrays on disk as safetensors, and to and from PyTorch's state dictionaries. No pickle anywhere.
+
+The wrapper exists because the library alone is not safe enough: safetensors 0.8 writes wrong numbers for arrays that
+are not C-contiguous, without a word (its issue #825), takes no notice of a flipped byte, and gives the file mode 0600.
+So arrays are made contiguous, a sha256 over all that the file says goes into the metadata, what was written is read
+back, and the file appears under its name all at once or not at all.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .arrays import to_numpy
+from .params import assign
+
+CHECKSUM = "sha256"
+WRITER = {"writer": "minilstm"}  # a file that says so must have a checksum; files of others need none
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read as what it should be; the message names the file."""
+
+
+def save_arrays(path, arrays, metadata=None):
+    """Write {name: array} and {key: text} to `path`, durably and all at once.
+
+    Raises OSError as the disk does, and TypeError for arrays that the format does not know.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save
+
+    path = Path(path)
+    arrays = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
+    metadata = {**(metadata or {}), **WRITER}
+    try:
+        body = save(arrays, metadata={**metadata, CHECKSUM: _checksum(arrays, metadata)})
+    except SafetensorError as e:
+        raise TypeError(f"{path}: the format cannot hold these arrays ({e})") from e
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as f:  # open() follows the umask
+            f.write(body)
+            f.flush()
+            os.fsync(f.fileno())
+        load_arrays(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_directory(path.parent)
+
+
+def load_arrays(path):
+    """-> {name: array}, {key: text}. Raises CheckpointError for a file that is damaged or of another kind, and
+    FileNotFoundError for one that is not there."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safe_open(path, "numpy") as f:
+            metadata = f.metadata() or {}
+            arrays = {name: f.get_tensor(name) for name in f.keys()}
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({e})") from e
+    checksum = metadata.pop(CHECKSUM, None)
+    if checksum != _checksum(arrays, metadata) and (checksum is not None or "writer" in metadata):
+        raise CheckpointError(f"{path}: the checksum does not fit the contents: the file was damaged or changed")
+    metadata.pop("writer", None)
+    return arrays, metadata
+
+
+def to_state_dict(params):
+    """Parameters as a dictionary of NumPy copies: `{k: torch.from_numpy(v) for ...}` is what PyTorch loads."""
+    return {name: to_numpy(p).copy() for name, p in params.items()}
+
+
+def load_state_dict(params, state_dict):
+    """Copy a state dictionary (of arrays, or of PyTorch tensors) into `params`, in place.
+
+    Raises ValueError that lists every missing, unexpected or differently shaped entry.
+    """
+    arrays = {}
+    for name, a in state_dict.items():
+        arrays[name] = a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a)
+    assign(params, arrays, "the state dictionary's arrays")
+
+
+def _plain(a):
+    """The same numbers in the one layout that the library writes rightly: contiguous, little-endian."""
+    return np.asarray(a, a.dtype.newbyteorder("<"), order="C")
+
+
+def _checksum(arrays, metadata):
+    """sha256 over the metadata, and over every array's name, type, shape and bytes, in the order of the names."""
+    digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, a in sorted(arrays.items()):
+        digest.update(f"{name!r} {a.dtype.str} {a.shape}\n".encode())
+        digest.update(a.tobytes())
+    return digest.hexdigest()
+
+
+def _flush_directory(directory):
+    """Make a rename durable, where the system lets a directory be opened."""
+    try:
+        fd = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

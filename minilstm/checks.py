@@ -1,0 +1,60 @@
+"""Checks at the door: one clear line that names the argument, what was expected and what was got."""
+
+import numpy as np
+
+
+def check_float_array(name, x, shape, dtype=None):
+    """Raise unless `x` is a floating array of this shape (letters in `shape` stand for any size) and dtype."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: expected a floating-point array, got dtype {x.dtype}")
+    if dtype is not None and x.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {np.dtype(dtype)}, got {x.dtype}")
+    check_shape(name, x, shape)
+
+
+def check_shape(name, x, shape):
+    """Raise ValueError unless `x.shape` fits `shape`, a tuple of sizes and of letters for free sizes."""
+    fits = len(x.shape) == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, x.shape, strict=True)
+    )
+    if not fits:
+        want = ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name}: expected shape ({want}), got {tuple(x.shape)}")
+
+
+def check_mask(name, mask, x):
+    """Raise unless `mask` has the dtype of `x` and broadcasts to its shape (and not the other way round)."""
+    check_float_array(name, mask, mask.shape, x.dtype)
+    try:
+        fits = np.broadcast_shapes(mask.shape, x.shape) == tuple(x.shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {tuple(x.shape)}, got {tuple(mask.shape)}")
+
+
+def check_ids(name, ids, n, what="rows"):
+    """Raise unless `ids` is an integer array with all values in 0..n-1."""
+    if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
+        got = getattr(ids, "dtype", type(ids).__name__)
+        raise TypeError(f"{name}: expected an array of integers, got {got}")
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+        bad = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+        raise IndexError(f"{name}: expected ids in 0..{n - 1} ({n} {what}), got {bad}")
+
+
+def check_lengths(lengths, T, B):
+    """Return `lengths` (B,) as host integers after checking that each is in 0..T; None stays None."""
+    if lengths is None:
+        return None
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got dtype {lengths.dtype}")
+    check_shape("lengths", lengths, (B,))
+    outside = np.flatnonzero((lengths < 0) | (lengths > T))
+    if outside.size:
+        row = int(outside[0])
+        raise ValueError(f"lengths: expected values in 0..T = {T}, got {int(lengths[row])} in row {row}")
+    return lengths.astype(np.int64)

@@ -1,0 +1,155 @@
+"""One LSTM layer over a whole sequence, forward and backward through time.
+
+    x_gates = x @ weight_ih.T + bias_ih + bias_hh     one big product for all time steps, before the loop
+    y, h, c = recurrence(x_gates, weight_hh)          the loop over time: recurrence.py and gates.py
+    dweight = dgates.T @ [x, h]                       big products again, after the loop backward
+
+Legend: T time, B batch, I input size, H hidden size; gates lie in the order i, f, g, o along 4H.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from .arrays import get_array_module
+from .checks import check_float_array, check_lengths
+from .params import uniform
+from .recurrence import Plan, Recurrence, get_recurrence, plan_recurrence
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries from one call to the next; the same type carries its gradients dh and dc."""
+
+    h: np.ndarray  # (B, H)
+    c: np.ndarray  # (B, H)
+
+
+@dataclass
+class LSTMCache:
+    """What `backward` needs of one call to `forward`, and what is worth looking at afterwards."""
+
+    x: np.ndarray  # (T, B, I), the caller's own array
+    weight_hh: np.ndarray  # (4H, H), the effective weights: after weight drop
+    weight_hh_mask: np.ndarray | None  # (4H, H), scaled
+    lengths: np.ndarray | None  # (B,)
+    recurrence: Recurrence = field(repr=False)
+    saved: object = field(repr=False)  # the recurrence's own
+
+    @property
+    def h(self):
+        """(T+1, B, H): h[0] is the initial state, h[t+1] the state after step t."""
+        return self.recurrence.states(self.saved)[0]
+
+    @property
+    def c(self):
+        """(T+1, B, H), like h."""
+        return self.recurrence.states(self.saved)[1]
+
+    @property
+    def ifgo(self):
+        """(T, B, 4H): the four gates after activation."""
+        return self.recurrence.states(self.saved)[2]
+
+    def __repr__(self):
+        T, B, I = self.x.shape
+        H = self.weight_hh.shape[1]
+        drop = "none" if self.weight_hh_mask is None else f"{float((self.weight_hh_mask == 0).mean()):.0%} dropped"
+        lengths = "all T" if self.lengths is None else self.lengths.tolist()
+        return (
+            f"LSTMCache(T={T}, B={B}, I={I}, H={H}, {self.x.dtype}, kernel={self.recurrence.name!r}, "
+            f"weight_hh: {drop}, lengths: {lengths}; h {(T + 1, B, H)}, c {(T + 1, B, H)}, ifgo {(T, B, 4 * H)})"
+        )
+
+
+class LSTM:
+    """A one-directional LSTM layer with PyTorch's parameters and none of its autograd.
+
+    params: weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,), all U(-1/sqrt(H), 1/sqrt(H)) at
+    first, as `torch.nn.LSTM` does. They may be changed in place between a backward and the next forward.
+    `rng` is used for initialisation alone; `kernel` is "auto" or a name of `minilstm.available_kernels()`.
+    """
+
+    def __init__(self, input_size, hidden_size, *, rng, dtype=np.float32, kernel="auto", precision=None):
+        self.input_size, self.hidden_size, self.dtype = input_size, hidden_size, np.dtype(dtype)
+        self.kernel, self.precision = kernel, precision
+        I, H = input_size, hidden_size
+        bound = H**-0.5
+        self.params = {
+            "weight_ih": uniform(rng, (4 * H, I), bound, dtype),
+            "weight_hh": uniform(rng, (4 * H, H), bound, dtype),
+            "bias_ih": uniform(rng, (4 * H,), bound, dtype),
+            "bias_hh": uniform(rng, (4 * H,), bound, dtype),
+        }
+
+    def plan(self, x) -> Plan:
+        """Which implementation a call on `x` (T, B, I) will use, and why."""
+        return plan_recurrence(self.kernel, x, self.precision)
+
+    def forward(self, x, state=None, *, lengths=None, weight_hh_mask=None, need_cache=True):
+        """x (T,B,I), state of (B,H) each (None: zeros) -> y (T,B,H), LSTMState, LSTMCache
+
+        lengths (B,), host integers in 0..T in any order: past its end a row's y is zero and its state stays as it
+        is; None means T for every row. weight_hh_mask (4H,H), already scaled, is weight drop (Merity et al. 2017).
+        With need_cache=False nothing is kept and the cache is None. The returned states are copies.
+        Raises ValueError (shapes, lengths) or TypeError (dtypes, mixed devices).
+        """
+        lengths = self._check(x, state, lengths, weight_hh_mask)
+        xp = get_array_module(x, self.params["weight_ih"])
+        (T, B, I), H = x.shape, self.hidden_size
+        h0, c0 = state if state is not None else (xp.zeros((B, H), self.dtype), xp.zeros((B, H), self.dtype))
+        weight_hh = self.params["weight_hh"]
+        if weight_hh_mask is not None:
+            weight_hh = weight_hh * weight_hh_mask
+        x_gates = x.reshape(T * B, I) @ self.params["weight_ih"].T  # (T*B, 4H)
+        x_gates += self.params["bias_ih"] + self.params["bias_hh"]
+        recurrence = get_recurrence(self.plan(x).kernel)
+        y, h_T, c_T, saved = recurrence.forward(
+            x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
+        )
+        cache = LSTMCache(x, weight_hh, weight_hh_mask, lengths, recurrence, saved) if need_cache else None
+        return y, LSTMState(h_T, c_T), cache
+
+    def backward(self, dy, dstate, cache, *, need_dx=True):
+        """dy (T,B,H) and dstate, what is said about the outputs and the final state (each, or a member, may be
+        None: zero) -> dx (T,B,I), LSTMState of dh0 and dc0, grads (the keys and shapes of params)
+
+        need_dx=False leaves out the product for dx, which is then None: for the lowest layer that is trained.
+        """
+        if cache is None:
+            raise ValueError("cache: expected the LSTMCache of a forward with need_cache=True, got None")
+        T, B, I = cache.x.shape
+        H = self.hidden_size
+        dh_T, dc_T = dstate if dstate is not None else (None, None)
+        for name, d, shape in (("dy", dy, (T, B, H)), ("dstate.h", dh_T, (B, H)), ("dstate.c", dc_T, (B, H))):
+            if d is not None:
+                check_float_array(name, d, shape, self.dtype)
+        dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
+        # x_gates[t] + h[t] @ weight_hh.T, for all t at once
+        dgates = dgates.reshape(T * B, 4 * H)
+        dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
+        if cache.weight_hh_mask is not None:
+            dweight_hh *= cache.weight_hh_mask
+        # x_gates = x @ weight_ih.T + bias_ih + bias_hh
+        dbias = dgates.sum(axis=0)
+        grads = {
+            "weight_ih": dgates.T @ cache.x.reshape(T * B, I),
+            "weight_hh": dweight_hh,
+            "bias_ih": dbias,
+            "bias_hh": dbias.copy(),
+        }
+        dx = (dgates @ self.params["weight_ih"]).reshape(T, B, I) if need_dx else None
+        return dx, LSTMState(dh0, dc0), grads
+
+    def _check(self, x, state, lengths, weight_hh_mask):
+        check_float_array("x", x, ("T", "B", self.input_size), self.dtype)
+        T, B, _ = x.shape
+        H = self.hidden_size
+        if T == 0:
+            raise ValueError("x: expected at least one time step, got shape " + str(tuple(x.shape)))
+        if state is not None:
+            for name, s in zip(("state.h", "state.c"), state, strict=True):
+                check_float_array(name, s, (B, H), self.dtype)
+        if weight_hh_mask is not None:
+            check_float_array("weight_hh_mask", weight_hh_mask, (4 * H, H), self.dtype)
+        return check_lengths(lengths, T, B)

@@ -1,0 +1,113 @@
+"""SGD and Adam with one learning rate per parameter, and gradient clipping.
+
+`step(params, grads, lrs)` changes `params` in place and touches only what is in `grads`: a frozen parameter is one
+whose gradient is absent, and neither its value nor its moments nor its step count move.
+"""
+
+import math
+
+import numpy as np
+
+from .arrays import get_array_module
+from .params import non_finite
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or an infinity where there must be none; the message names the tensors."""
+
+
+class SGD:
+    """p -= lr * v with v = momentum * v + g + weight_decay * p, as `torch.optim.SGD` (dampening 0)."""
+
+    def __init__(self, *, momentum=0.0, weight_decay=0.0):
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.state = {"momentum": {}}  # moment -> parameter name -> array
+
+    def step(self, params, grads, lrs):
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        velocity = self.state["momentum"]
+        for name, g in grads.items():
+            p = params[name]
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            if self.momentum:
+                if name in velocity:
+                    velocity[name] *= self.momentum
+                    velocity[name] += g
+                else:
+                    velocity[name] = g.copy()
+                g = velocity[name]
+            p -= _rate(lrs, name) * g
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) as `torch.optim.Adam` computes it.
+
+    weight_decay is added to the gradient; with decoupled_weight_decay it shrinks the parameter instead (AdamW,
+    Loshchilov & Hutter 2019). Steps are counted per parameter, so one that is unfrozen late gets its own bias
+    correction.
+    """
+
+    def __init__(self, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
+        self.betas, self.eps = betas, eps
+        self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
+        self.state = {"exp_avg": {}, "exp_avg_sq": {}, "step": {}}
+
+    def step(self, params, grads, lrs):
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        beta1, beta2 = self.betas
+        for name, g in grads.items():
+            p, lr = params[name], _rate(lrs, name)
+            if self.weight_decay and self.decoupled_weight_decay:
+                p *= 1 - lr * self.weight_decay
+            elif self.weight_decay:
+                g = g + self.weight_decay * p
+            m, v, t = self._moments(name, p)
+            # m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g**2
+            m += (1 - beta1) * (g - m)
+            v *= beta2
+            v += (1 - beta2) * (g * g)
+            # p -= lr * m_hat / (sqrt(v_hat) + eps), the hats being the bias corrections
+            xp = get_array_module(p)
+            denominator = xp.sqrt(v)
+            denominator *= 1 / math.sqrt(1 - beta2**t)
+            denominator += self.eps
+            p -= (lr / (1 - beta1**t)) * (m / denominator)
+
+    def _moments(self, name, p):
+        """-> exp_avg, exp_avg_sq, both changed in place by the caller, and the number of this step, from 1."""
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if name not in self.state[moment]:
+                self.state[moment][name] = get_array_module(p).zeros_like(p)
+        count = self.state["step"].setdefault(name, np.zeros((), np.int64))
+        count += 1
+        return self.state["exp_avg"][name], self.state["exp_avg_sq"][name], int(count)
+
+
+def _rate(lrs, name):
+    return float(lrs[name] if isinstance(lrs, dict) else lrs)
+
+
+def grad_norm(grads) -> float:
+    """The Euclidean norm of all gradients together, inf or NaN if any of them is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum(float((g * g).sum()) for g in grads.values())
+        if math.isfinite(total) or non_finite(grads):
+            return math.sqrt(total)
+        # finite, but its square is not: once more, in units of the largest number
+        largest = max(float(abs(g).max()) for g in grads.values() if g.size)
+        return largest * math.sqrt(sum(float(((g / largest) ** 2).sum()) for g in grads.values()))
+
+
+def clip_grad_norm(grads, max_norm) -> float:
+    """Scale all gradients in place so that their norm is at most `max_norm` (None: no clipping) -> the norm before.
+
+    Raises NonFiniteError, naming the gradients, when one holds a NaN or an infinity: no update is ever made of those.
+    """
+    norm = grad_norm(grads)
+    if not math.isfinite(norm):
+        raise NonFiniteError("gradient is not finite in " + ", ".join(non_finite(grads)))
+    if max_norm is not None and norm > max_norm:
+        for g in grads.values():
+            g *= max_norm / norm
+    return norm

@@ -1,0 +1,212 @@
+"""The loop over time: its contract, the plain version that defines it, and the choice of a faster twin.
+
+A recurrence is what remains of an LSTM layer once the big matrix products are taken out of the loop: it gets the
+input's share of the gates for all time steps at once and is left with `h @ weight_hh.T` and the gates, step by step.
+"""
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from .arrays import get_array_module, is_cupy
+from .gates import gates_backward, gates_forward
+
+
+class Recurrence(Protocol):
+    """What every kernel implements. Arrays are time-major; gates lie in the order i, f, g, o along 4H."""
+
+    name: str
+
+    def forward(self, x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
+        """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) or None
+        -> y (T,B,H), h_T (B,H), c_T (B,H), saved
+
+        Past its length a row's y is 0 and its h and c stay as they are. `saved` is the implementation's own, in its
+        own layout, and remembers lengths; None where need_cache is False.
+        """
+
+    def backward(self, dy, dh_T, dc_T, saved, weight_hh):
+        """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero)
+        -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)
+        """
+
+    def states(self, saved):
+        """-> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H), 0 past a row's end: for weight gradients, study and tests."""
+
+
+@dataclass
+class Saved:
+    """What the reference keeps. Row t of h and c is the state *before* step t, so no step is special."""
+
+    h: np.ndarray  # (T+1, B, H)
+    c: np.ndarray  # (T+1, B, H)
+    ifgo: np.ndarray  # (T, B, 4H)
+    lengths: np.ndarray | None  # (B,)
+
+
+class ReferenceRecurrence:
+    """The definition. Slow and plain; on CuPy arrays it runs as it stands."""
+
+    name = "reference"
+
+    def forward(self, x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
+        xp = get_array_module(x_gates, weight_hh, h0, c0)
+        T, B, H = x_gates.shape[0], *h0.shape
+        y = xp.empty((T, B, H), x_gates.dtype)
+        saved = None
+        if need_cache:
+            h, c = (xp.empty((T + 1, B, H), x_gates.dtype) for _ in range(2))
+            saved = Saved(h, c, xp.empty_like(x_gates), lengths)
+            saved.h[0], saved.c[0] = h0, c0
+        h_t, c_t = h0, c0
+        for t in range(T):
+            h_new, c_new, ifgo_t = gates_forward(x_gates[t] + h_t @ weight_hh.T, c_t)
+            if lengths is None:
+                h_t, c_t, y[t] = h_new, c_new, h_new
+            else:
+                alive = _alive(xp, lengths, t)
+                h_t, c_t = xp.where(alive, h_new, h_t), xp.where(alive, c_new, c_t)
+                y[t], ifgo_t = xp.where(alive, h_new, 0), xp.where(alive, ifgo_t, 0)
+            if saved is not None:
+                saved.h[t + 1], saved.c[t + 1], saved.ifgo[t] = h_t, c_t, ifgo_t
+        return y, h_t.copy(), c_t.copy(), saved
+
+    def backward(self, dy, dh_T, dc_T, saved, weight_hh):
+        xp = get_array_module(saved.h, weight_hh)
+        T, B, H = saved.ifgo.shape[0], *saved.h.shape[1:]
+        dgates = xp.empty_like(saved.ifgo)
+        zero = xp.zeros((B, H), saved.h.dtype)
+        dh = zero if dh_T is None else dh_T
+        dc = zero if dc_T is None else dc_T
+        for t in reversed(range(T)):
+            dy_t = zero if dy is None else dy[t]
+            if saved.lengths is None:
+                dgates[t], dc = gates_backward(dh + dy_t, dc, saved.ifgo[t], saved.c[t], saved.c[t + 1])
+                dh = dgates[t] @ weight_hh
+            else:
+                alive = _alive(xp, saved.lengths, t)
+                dh_t = dh + xp.where(alive, dy_t, 0)
+                dgates_t, dc_prev = gates_backward(dh_t, dc, saved.ifgo[t], saved.c[t], saved.c[t + 1])
+                dgates[t] = xp.where(alive, dgates_t, 0)
+                dh = xp.where(alive, dgates[t] @ weight_hh, dh)  # past its end a row hands dh and dc on untouched
+                dc = xp.where(alive, dc_prev, dc)
+        return dgates, dh.copy(), dc.copy()
+
+    def states(self, saved):
+        return saved.h, saved.c, saved.ifgo
+
+
+def _alive(xp, lengths, t):
+    """(B, 1): True for the rows whose text has not ended before step t."""
+    return xp.asarray(t < lengths)[:, None]
+
+
+# --- choosing an implementation ---------------------------------------------------------------------------------------
+
+
+class KernelInfo(NamedTuple):
+    """One implementation, and why it cannot run here (None: it can)."""
+
+    name: str
+    device: str  # "cpu", "cuda" or "any"
+    summary: str
+    reason: str | None
+
+
+class Plan(NamedTuple):
+    """Which implementation a call will use, and why."""
+
+    kernel: str
+    reason: str
+
+
+def available_kernels() -> list[KernelInfo]:
+    """Every implementation of the recurrence that this version knows, with the reason for each that cannot run here."""
+    reference = KernelInfo("reference", "any", "plain NumPy (CuPy on CuPy arrays): the definition", None)
+    registry, _ = _registry()
+    if registry is None:
+        return [reference]
+    return [reference, *(KernelInfo(k.name, k.device, k.summary, k.reason) for k in registry.available())]
+
+
+def plan_recurrence(kernel: str, x, precision=None) -> Plan:
+    """The implementation for `kernel` ("auto" or a name) on arrays like `x`.
+
+    Raises ValueError for an unknown name, RuntimeError with the reason for one that cannot run here: only "auto"
+    may fall back.
+    """
+    if precision is not None:
+        raise ValueError(f"precision: no kernel here offers {precision!r}; expected None (the arrays' own)")
+    device = "cuda" if is_cupy(x) else "cpu"
+    kernels = {k.name: k for k in available_kernels()}
+    if kernel == "auto":
+        missing = []
+        for info in kernels.values():
+            if info.device != device:
+                continue
+            reason = info.reason or _load_error(info.name)
+            if reason is None:
+                return Plan(info.name, f"auto: the fastest that runs on {device} arrays here ({info.summary})")
+            missing.append(f"; {info.name}: {reason}")
+        return Plan("reference", "auto: nothing faster for these arrays" + "".join(missing))
+    if kernel not in kernels:
+        raise ValueError(f"kernel: expected 'auto' or one of {', '.join(kernels)}, got {kernel!r}")
+    info = kernels[kernel]
+    if info.reason is not None:
+        raise RuntimeError(f"kernel {kernel!r} cannot run here: {info.reason}")
+    if info.device not in ("any", device):
+        raise RuntimeError(f"kernel {kernel!r} works on {info.device} arrays, and these are {device} arrays")
+    return Plan(kernel, "asked for by name")
+
+
+def get_recurrence(name: str) -> Recurrence:
+    """The implementation of this name, imported (and compiled) now if it was not yet."""
+    if name == "reference":
+        return ReferenceRecurrence()
+    registry, reason = _registry()
+    if registry is None:
+        raise RuntimeError(f"kernel {name!r} cannot run here: {reason}")
+    try:
+        return _KernelModule(name, registry.load(name))
+    except ImportError as e:
+        raise RuntimeError(f"kernel {name!r} cannot run here: {e}") from e
+
+
+def _registry():
+    """-> (the registry of fast twins, None), or (None, why it is not there).
+
+    In a source tree that was only unpacked, nothing called minilstm_kernels is installed, and the name `kernels`
+    belongs to another package: there the folder beside this package is taken.
+    """
+    try:
+        return importlib.import_module("minilstm_kernels"), None
+    except ImportError:
+        init = Path(__file__).resolve().parents[1] / "kernels" / "__init__.py"
+        if not init.is_file():
+            return None, "minilstm_kernels is not installed"
+    spec = importlib.util.spec_from_file_location("minilstm_kernels", init)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, None
+
+
+def _load_error(name):
+    """Why a kernel that seems to be there cannot be imported after all, or None."""
+    try:
+        get_recurrence(name)
+    except RuntimeError as e:
+        return str(e)
+    return None
+
+
+class _KernelModule:
+    """A module of `kernels/`, which returns plain tuples, seen as a Recurrence."""
+
+    def __init__(self, name, module):
+        self.name, self.forward, self.backward = name, module.forward, module.backward
+        self.states = module.states
