@@ -1,0 +1,101 @@
+"""The fast twins of the engine's computations, imported as `minilstm_kernels`.
+
+Each implementation is a module of plain functions that take and return arrays and tuples. This package imports
+nothing else of the project and keeps no state: it can be read, tested and timed alone. Importing it is cheap; a
+kernel's module, and with it Numba or CuPy, is imported when `load(name)` asks for it.
+
+    import minilstm_kernels
+    for name, device, summary, reason in minilstm_kernels.available(): ...
+    cpu_gates = minilstm_kernels.load("cpu-gates")
+
+A recurrence's module offers (T time, B batch, H hidden size; gates in the order i, f, g, o):
+
+    forward(x_gates (T,B,4H), weight_hh (4H,H), h0 (B,H), c0 (B,H), lengths=None, need_cache=True)
+        -> y (T,B,H), h_T (B,H), c_T (B,H), saved
+    backward(dy (T,B,H), dh_T (B,H), dc_T (B,H), saved, weight_hh (4H,H))      each of the first three may be None
+        -> dgates (T,B,4H), dh0 (B,H), dc0 (B,H)
+    states(saved) -> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H)
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Literal, NamedTuple
+
+__all__ = ["IMPLEMENTATIONS", "Implementation", "Availability", "available", "load"]
+
+
+class Implementation(NamedTuple):
+    """One registered kernel: where it is and what it needs, known without importing it."""
+
+    name: str                       # what a user types: kernel="cpu-gates"
+    module: str                     # file of this folder, without .py
+    device: Literal["cpu", "cuda"]  # where its arrays must live
+    requires: tuple[str, ...]       # packages it imports
+    install: str                    # what to type when one of them is missing
+    summary: str
+
+
+class Availability(NamedTuple):
+    """One line of `available()`; `reason` is None where the kernel can run, else one plain sentence."""
+
+    name: str
+    device: str
+    summary: str
+    reason: str | None
+
+
+# The only place where a kernel is registered. In the order of preference, the best first.
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+                   "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
+)
+
+
+def available(*, try_import: bool = False) -> list[Availability]:
+    """Every registered kernel, with the reason for each that cannot run here.
+
+    Looks for the required packages without importing them, which takes no time. That an installation is broken
+    shows only with `try_import`, which imports every kernel and takes seconds, or in `load`.
+    """
+    return [Availability(k.name, k.device, k.summary, _missing(k) or (try_import and _broken(k)) or None)
+            for k in IMPLEMENTATIONS]
+
+
+def load(name: str) -> ModuleType:
+    """The module of the kernel called `name`.
+
+    ValueError for a name that is not registered, ImportError with the reason for one that cannot run here.
+    """
+    kernel = next((k for k in IMPLEMENTATIONS if k.name == name), None)
+    if kernel is None:
+        names = ", ".join(k.name for k in IMPLEMENTATIONS)
+        raise ValueError(f"unknown kernel {name!r}: registered are {names}")
+    reason = _missing(kernel) or _broken(kernel)
+    if reason is not None:
+        raise ImportError(reason)
+    return import_module(f".{kernel.module}", __name__)
+
+
+def _missing(kernel: Implementation) -> str | None:
+    """A sentence about the first required package that is not installed, or None."""
+    for package in kernel.requires:
+        if not _installed(package):
+            return f"{package} is not installed: {kernel.install}"
+    return None
+
+
+def _broken(kernel: Implementation) -> str | None:
+    """A sentence about the error that importing the kernel raises, or None; free once it is imported."""
+    try:
+        import_module(f".{kernel.module}", __name__)
+    except Exception as error:      # not only ImportError: a broken CUDA raises RuntimeErrors while importing
+        return f"{kernel.name} cannot be imported: {type(error).__name__}: {error}"
+    return None
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:              # sys.modules holds None or a stub without a spec: it cannot be imported
+        return False
