@@ -1,0 +1,335 @@
+"""Data sets: splits that stay put, official files that are checked, downloads that fail in one clear line."""
+
+import gc
+import hashlib
+import socket
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ulmfit import datasets
+from ulmfit.datasets import (
+    OFFICIAL,
+    Official,
+    embedded_corpus,
+    fetch,
+    load_corpus,
+    load_dataset,
+    stratified_split,
+    stratified_subset,
+)
+from ulmfit.errors import InputError
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+EMBEDDED = Path(datasets.__file__).parent / "data"
+needs_trec = pytest.mark.skipif(not (SHARED / "trec6").exists(), reason="no TREC files at ../shared")
+needs_questions = pytest.mark.skipif(not (EMBEDDED / "questions_test.tsv").exists(), reason="no embedded questions")
+needs_english = pytest.mark.skipif(not (EMBEDDED / "english.txt").exists(), reason="no embedded English text")
+
+
+def refusal(call, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def table(folder, labels, name="mine.csv", word="text"):
+    path = folder / name
+    path.write_text("text,label\n" + "".join(f"{word} {i},{label}\n" for i, label in enumerate(labels)))
+    return path
+
+
+# --- Splitting -----------------------------------------------------------------------------------------------
+
+label_lists = st.lists(st.sampled_from("abcde"), min_size=1, max_size=200)
+seeds = st.integers(0, 2**40)
+
+
+@settings(deadline=None)
+@given(label_lists, st.floats(0.01, 0.99), seeds)
+def test_a_split_takes_its_share_of_every_class(labels, share, seed):
+    train, valid = stratified_split(labels, share, seed)
+    assert sorted([*train, *valid]) == list(range(len(labels)))
+    assert list(train) == sorted(train) and list(valid) == sorted(valid)
+    labels = np.array(labels)
+    for label in set(labels):
+        n, n_valid = (labels == label).sum(), (labels[valid] == label).sum()
+        if n == 1:
+            assert n_valid == 0
+        else:
+            assert 1 <= n_valid <= n - 1
+            assert abs(n_valid - n * share) <= 1
+    again = stratified_split(list(labels), share, seed)
+    assert np.array_equal(again[0], train) and np.array_equal(again[1], valid)
+
+
+def test_a_split_is_fixed_for_good_and_differs_by_seed():
+    labels = ["a", "b"] * 20
+    first, second = (stratified_split(labels, 0.1, seed)[1].tolist() for seed in (1, 2))
+    assert [first, second] == [[9, 16, 36, 39], [3, 6, 7, 28]]
+    assert stratified_split(np.array([0, 1] * 20), 0.1, 1)[1].tolist() == first      # whatever classes are called
+
+
+@settings(deadline=None)
+@given(label_lists, seeds, st.data())
+def test_a_subset_has_n_rows_every_class_and_grows_by_adding(labels, seed, data):
+    n = data.draw(st.integers(len(set(labels)), len(labels)))
+    rows = stratified_subset(labels, n, seed)
+    assert len(set(rows)) == n and list(rows) == sorted(rows)
+    counts = {label: sum(labels[i] == label for i in rows) for label in labels}
+    assert min(counts.values()) >= 1
+    if n >= 5 * len(counts):      # once no class is held up by its one row
+        assert all(count <= 2 + n * labels.count(label) / len(labels) for label, count in counts.items())
+    if n < len(labels):
+        assert set(rows) <= set(stratified_subset(labels, n + 1, seed))
+
+
+def test_impossible_splits_are_refused():
+    for share in (0, 1, -0.1, float("nan")):
+        assert f"valid_share: expected a share between 0 and 1, got {share}" in refusal(
+            stratified_split, ["a"] * 9, share, 1)
+    assert "seed: expected a whole number from 0 up, got -1" in refusal(stratified_split, ["a"] * 9, 0.1, -1)
+    for n in (1, 10):
+        message = refusal(stratified_subset, list("aaaabbbbb"), n, 1)
+        assert f"n_train: expected 2 (one a class) to 9 (all of train), got {n}" in message
+
+
+# --- A table of one's own ------------------------------------------------------------------------------------
+
+
+def test_a_table_is_split_in_three_without_a_row_lost_or_shared(tmp_path):
+    path = table(tmp_path, ["neg", "pos"] * 100)
+    data = load_dataset(path, seed=3)
+    parts = [data.train, data.valid, data.test]
+    assert [len(part.texts) for part in parts] == [162, 18, 20]
+    assert sorted(sum((part.texts for part in parts), [])) == sorted(f"text {i}" for i in range(200))
+    for part in parts:      # odd rows are "pos"
+        assert part.labels.tolist() == [int(text.split()[1]) % 2 for text in part.texts]
+        assert part.labels.dtype == np.int64
+    assert data.classes == ("neg", "pos") and data.corpus == data.train.texts
+    assert data.notes == ("no test file: 20 of 200 rows were set aside as test, seed 3",)
+    again, other = load_dataset(str(path), seed=3), load_dataset(path, seed=4)
+    assert again.valid.texts == data.valid.texts != other.valid.texts
+
+
+def test_a_test_file_is_used_whole_and_overlaps_are_counted(tmp_path):
+    train = tmp_path / "train.csv"
+    train.write_text("text,label\n" + "same,a\n" * 20 + "".join(f"other {i},b\n" for i in range(20)))
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\nnew,b\nsame,a\nother 3,b\n")
+    data = load_dataset(train, test_path=test)
+    assert data.test.texts == ["new", "same", "other 3"] and data.test.labels.tolist() == [1, 0, 1]
+    assert data.notes == ("19 duplicate train rows (of 40, validation included)",
+                          "2 of the 4 validation texts occur verbatim in train",
+                          "2 of the 3 test texts occur verbatim in train (validation included)")
+    assert "40 of the 40 test texts occur" in load_dataset(train, test_path=train).notes[-1]
+
+
+def test_n_train_leaves_validation_and_test_alone(tmp_path):
+    path = table(tmp_path, ["a", "b", "b"] * 60)
+    whole, small = load_dataset(path), load_dataset(path, n_train=15)
+    assert np.bincount(small.train.labels).tolist() == [5, 10] and set(small.train.texts) < set(whole.train.texts)
+    assert small.valid.texts == whole.valid.texts and small.test.texts == whole.test.texts
+    assert small.corpus == small.train.texts and "15 of 146 train rows are used" in small.notes[-1]
+    assert "n_train: expected 2 (one a class) to 146" in refusal(load_dataset, path, n_train=1000)
+
+
+def test_unusable_tables_are_refused(tmp_path):
+    train = table(tmp_path, ["a", "b"] * 10)
+    test = table(tmp_path, ["a", "b", "new", "c"], "test.csv", "test")
+    message = refusal(load_dataset, train, test_path=test)
+    assert "test.csv:4: label 'new' is in no train row; expected one of a, b; correct it" in message
+    message = refusal(load_dataset, table(tmp_path, ["a"] * 9, "one.csv"))
+    assert "one.csv: every row has the label 'a'; expected at least two classes" in message
+    for labels in ("ab", "aab", "aabb"):
+        few = table(tmp_path, labels, "few.csv")
+        assert f"few.csv: {len(labels)} rows are too few" in refusal(load_dataset, few)
+    assert len(load_dataset(table(tmp_path, "aaab", "few.csv")).train.texts) == 2
+
+
+def test_a_lonely_class_is_noted(tmp_path):
+    data = load_dataset(table(tmp_path, ["a", "b"] * 10 + ["c"]), test_path=table(tmp_path, "ab", "t.csv", "t"))
+    assert data.notes == ("classes with a single row are not in validation: c",)
+
+
+def test_unknown_names_and_misplaced_options_are_refused(tmp_path):
+    message = refusal(load_dataset, "trec-6")
+    assert "unknown data set 'trec-6': did you mean 'trec6'?" in message and "imdb, questions, trec50" in message
+    assert "unknown data set 'zzz': Known are imdb" in refusal(load_dataset, "zzz")
+    assert "gone.csv: no such file" in refusal(load_dataset, str(tmp_path / "gone.csv"))
+    assert "expected a file ending in .csv" in refusal(load_dataset, tmp_path)
+    assert "fine=True is for trec6" in refusal(load_dataset, "imdb", fine=True)
+    assert "test_path is for a table of your own" in refusal(load_dataset, "trec6", test_path="x.csv")
+    assert "unknown corpus 'wikitext2': did you mean 'wikitext-2'?" in refusal(load_corpus, "wikitext2")
+    assert "no part 'dev'; expected train, valid or test" in refusal(load_corpus, "wikitext-2", split="dev")
+    assert "gone.txt: no such file" in refusal(load_corpus, tmp_path / "gone.txt")
+
+
+# --- Named data sets -----------------------------------------------------------------------------------------
+
+
+@needs_trec
+def test_trec6_is_the_official_one_with_a_tenth_set_aside():
+    data = load_dataset("trec6", data_dir=SHARED / "trec6")
+    assert data.classes == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+    assert len(data.train.texts) + len(data.valid.texts) == 5452 and len(data.test.texts) == 500
+    everything = np.concatenate([data.train.labels, data.valid.labels])
+    assert np.bincount(everything).tolist() == [86, 1162, 1250, 1223, 835, 896]
+    assert np.bincount(data.test.labels).tolist() == [9, 138, 94, 65, 81, 113]
+    assert np.bincount(data.valid.labels).tolist() == [9, 116, 125, 122, 83, 90]
+    assert sum("sister\xf0city" in text for text in data.train.texts + data.valid.texts) == 1
+    assert "71 duplicate train rows (of 5,452, validation included)" in data.notes
+    assert "10 of the 500 test texts occur verbatim in train (validation included)" in data.notes
+    assert not set(data.corpus) - set(data.train.texts) and len(data.corpus) == len(data.train.texts)
+
+
+@needs_trec
+def test_trec50_has_the_fine_classes():
+    data = load_dataset("trec6", data_dir=SHARED / "trec6", fine=True)
+    assert data.name == "trec50" and len(data.classes) == 50 and "HUM:desc" in data.classes
+    assert len(set(data.test.labels)) == 42 and len(set(data.valid.labels)) == 50
+    assert load_dataset("trec50", data_dir=SHARED / "trec6").valid.texts == data.valid.texts
+
+
+def test_imdb_folders_bring_unlabelled_reviews_and_honest_notes(tmp_path):
+    for folder in ("train/pos", "train/neg", "train/unsup", "test/pos", "test/neg"):
+        (tmp_path / "aclImdb" / folder).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / "aclImdb" / folder / f"{i}_1.txt").write_text(f"{folder} {i}")
+    data = load_dataset("imdb", data_dir=tmp_path)
+    assert data.classes == ("neg", "pos") and data.test.labels.tolist() == [0] * 4 + [1] * 4
+    assert data.corpus == data.train.texts + [f"train/unsup {i}" for i in range(4)]
+    assert data.notes == ("read from aclImdb, which is not the official archive: not verified",
+                          "8 train, 8 test reviews, not 25,000 each")
+    (tmp_path / "aclImdb_v1.tar.gz").write_bytes(b"altered")
+    assert "sha256 is" in refusal(load_dataset, "imdb", data_dir=tmp_path)
+    assert "no IMDb here; expected aclImdb_v1.tar.gz" in refusal(load_dataset, "imdb", data_dir=tmp_path / "none")
+
+
+@needs_questions
+def test_the_embedded_questions_have_six_classes_and_no_overlap():
+    data = load_dataset("questions")
+    assert data.classes == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+    assert not set(data.test.texts) & {*data.train.texts, *data.valid.texts}
+    assert set(data.test.labels) == set(data.valid.labels) == set(range(6))
+
+
+@needs_english
+def test_the_embedded_corpus_has_documents():
+    documents = embedded_corpus()
+    assert len(documents) > 1 and all(document.strip() for document in documents)
+
+
+def test_wikitext_from_the_zip_from_loose_files_and_from_any_path(tmp_path, monkeypatch):
+    text = " \n = One = \n \n First . \n \n = Two = \n"
+    archive = tmp_path / "wikitext-2-v1.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("wikitext-2/wiki.train.tokens", text)
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(OFFICIAL, archive.name, Official("http://127.0.0.1/none", sha256))
+    assert list(load_corpus("wikitext-2", data_dir=tmp_path)) == ["= One =\nFirst .", "= Two ="]
+    loose = tmp_path / "wikitext-2-raw"
+    loose.mkdir()
+    (loose / "wiki.valid.raw").write_text(text)
+    (loose / "test.txt").write_text("only this")
+    assert len(list(load_corpus("wikitext-2-raw", split="valid", data_dir=tmp_path))) == 2
+    assert list(load_corpus("wikitext-2-raw", split="test", data_dir=loose)) == ["only this"]
+    message = refusal(load_corpus, "wikitext-2-raw", data_dir=tmp_path)
+    assert "no train part" in message and "wikitext-2-raw-v1.zip" in message and "wiki.train.raw" in message
+    assert list(load_corpus(loose / "test.txt")) == ["only this"]
+
+
+# --- Official files ------------------------------------------------------------------------------------------
+
+
+def test_a_data_dir_is_checked(tmp_path):
+    message = refusal(load_dataset, "trec6", data_dir=tmp_path)
+    assert "train_5500.label: no such file; expected the official file from https://cogcomp" in message
+    assert "no such folder" in refusal(load_dataset, "trec6", data_dir=tmp_path / "gone")
+    (tmp_path / "train_5500.label").write_text("HUM:desc An altered copy ?\n")
+    message = refusal(load_dataset, "trec6", data_dir=tmp_path)
+    found = hashlib.sha256(b"HUM:desc An altered copy ?\n").hexdigest()
+    assert found in message and OFFICIAL["train_5500.label"].sha256 in message and "altered" in message
+
+
+CONTENT = b"HUM:desc Who was Galileo ?\n" * 100
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path == "/404":
+            return self.send_error(404)
+        body = CONTENT if self.path != "/altered" else CONTENT.upper()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.path == "/cut" else body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server on this machine; the cache of downloads is a folder of the test."""
+    pytest.importorskip("pooch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def offer(monkeypatch, server, path):
+    official = Official(f"http://127.0.0.1:{server.server_port}{path}", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(OFFICIAL, "TREC_10.label", official)
+    return official
+
+
+def test_a_file_is_downloaded_once(server, tmp_path, monkeypatch):
+    offer(monkeypatch, server, "/good")
+    path = fetch("TREC_10.label")
+    assert path.read_bytes() == CONTENT and path.is_relative_to(tmp_path / "cache")
+    assert fetch("TREC_10.label") == path and server.asked == ["/good"]
+    path.write_bytes(b"damaged later")      # the cache is checked as well, and mends itself
+    assert fetch("TREC_10.label").read_bytes() == CONTENT and len(server.asked) == 2
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")      # pooch leaves its response open
+@pytest.mark.parametrize("path", ["/404", "/altered", "/cut"])
+def test_a_failed_download_says_where_what_and_how(server, tmp_path, monkeypatch, path):
+    official = offer(monkeypatch, server, path)
+    message = refusal(fetch, "TREC_10.label")
+    assert official.url in message and official.sha256 in message and "use --data-dir DIR" in message
+    reason = {"/404": "404", "/altered": hashlib.sha256(CONTENT.upper()).hexdigest(), "/cut": "IncompleteRead"}
+    assert reason[path] in message
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]      # nothing half done
+    gc.collect()      # the socket of pooch goes here, where its warning is expected
+
+
+def test_offline_says_the_same(server, monkeypatch):
+    official = offer(monkeypatch, server, "/good")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:      # a port that is free again afterwards
+        port = nobody.getsockname()[1]
+    official = official._replace(url=f"http://127.0.0.1:{port}/good")
+    monkeypatch.setitem(OFFICIAL, "TREC_10.label", official)
+    message = refusal(fetch, "TREC_10.label")
+    assert official.url in message and official.sha256 in message and "use --data-dir DIR" in message
+
+
+def test_without_pooch_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert "pooch" in (message := refusal(fetch, "TREC_10.label")) and "use --data-dir DIR" in message
