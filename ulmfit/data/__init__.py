@@ -1,0 +1,1 @@
+"""The embedded data set `questions` and a small English text, the project's own work; README.md says more."""
