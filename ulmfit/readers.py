@@ -37,6 +37,11 @@ class Row(NamedTuple):
     where: str
 
 
+def is_table_path(path: str | Path) -> bool:
+    """Whether a name ends as one of the table formats does."""
+    return Path(path).suffix.lower() in FORMATS
+
+
 # --- Tables: CSV, TSV, JSON lines ---------------------------------------------------------------------------
 
 

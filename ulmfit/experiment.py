@@ -1,0 +1,194 @@
+"""A whole experiment: the data, the three stages in every direction, one look at the test set, and the numbers."""
+
+import json
+import platform
+import subprocess
+import time
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from .baseline import linear_baseline
+from .config import STAGES
+from .corpus import Corpus
+from .datasets import embedded_corpus, load_corpus, load_dataset
+from .errors import InputError
+from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
+from .model_files import load_model, save_model
+from .pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
+from .predictor import Predictor
+from .progress import Silent
+from .run_dir import RunDirectory, prepare
+
+
+def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
+    """Do what a RunConfig says and leave the run directory `out` behind -> its metrics.
+
+    minutes: a limit for pre-training, per direction; it is turned into a number of steps once, and that number goes
+    into config.yaml, so that a replay is exact. With resume=True the configuration is the one in `out`.
+    Raises InputError for what the user gave, NonFiniteError when training diverges.
+    """
+    began = time.perf_counter()
+    progress = progress or Silent()
+    out = prepare(out, resume=resume, overwrite=overwrite)
+    run = RunDirectory(out)
+    if resume:
+        config, minutes = run.load_config(), None
+        if run.load_metrics() is not None:
+            progress.message(f"{out} is complete; nothing is left to resume")
+            return run.load_metrics()
+    dataset = _read_dataset(config, progress) if config.dataset else None
+    corpus = _read_corpus(config, progress) if "pretrain" in config.stages else None
+    if minutes is not None and corpus is not None:
+        config = _freeze_steps(config, corpus, minutes, progress)
+    run.save_config(config)
+    reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
+    metrics = {"dataset": None, "seed": config.seed, "direction": config.direction}
+    if dataset is not None:
+        sizes = {f"n_{part}": len(getattr(dataset, part).texts) for part in ("train", "valid", "test")}
+        metrics |= {"dataset": dataset.name, **sizes, "notes": list(dataset.notes)}
+    if "classify" in config.stages:
+        metrics |= _test(dataset, out, progress)
+    metrics |= {
+        "stages": {s: _total([reports[d][s] for d in config.directions]) for s in STAGES},
+        "directions": reports,
+        "seconds": time.perf_counter() - began,
+        "versions": versions(),
+        "commit": commit(),
+    }
+    run.save_metrics(metrics)
+    run.close()
+    return metrics
+
+
+def _read_dataset(config, progress):
+    """The data set a configuration names."""
+    progress.message(f"reading {config.dataset}")
+    return load_dataset(
+        config.dataset, data_dir=config.data_dir, seed=config.seed, test_path=config.test_file,
+        text_column=config.text_column, label_column=config.label_column, encoding=config.encoding,
+        n_train=config.n_train,
+    )  # fmt: skip
+
+
+def _read_corpus(config, progress):
+    texts = embedded_corpus() if config.pretrain_text is None else load_corpus(config.pretrain_text)
+    progress.message(f"reading {config.pretrain_text or 'the embedded English text'}")
+    return Corpus(texts, progress.words)
+
+
+def _freeze_steps(config, corpus, minutes, progress):
+    progress.message("timing a few steps")
+    task, _, _ = prepare_pretraining(corpus, config.recipe, config.seed, config.directions[0])
+    frozen = replace(config.recipe.pretrain, steps=steps_in(minutes, task))
+    return replace(config, recipe=replace(config.recipe, pretrain=frozen))
+
+
+def _train_direction(config, direction, dataset, corpus, run, progress):
+    """The configuration's stages in one direction -> {stage: what it reports, None if it was not done}.
+
+    The last stage's model lands in the run directory, the others' in a folder of their stage's name.
+    """
+    several = len(config.directions) > 1
+    home = run.path / direction if several else run.path
+    recipe, seed, reports = config.recipe, config.seed, dict.fromkeys(STAGES)
+
+    def stage(name):
+        return Stage(run, f"{name}-{direction}" if several else name, progress)
+
+    def save(name, *model, **buffers):
+        save_model(home if name == config.stages[-1] else home / name, *model, direction, **buffers)
+
+    if "pretrain" in config.stages:
+        model, vocab, reports["pretrain"] = pretrain(stage("pretrain"), corpus, recipe, seed, direction)
+        save("pretrain", model, vocab)
+    else:
+        model, vocab = load_language_model(config.pretrained, direction)
+    if "finetune" in config.stages:
+        model, vocab, reports["finetune"] = finetune(
+            stage("finetune"), model, vocab, dataset.corpus, recipe, seed, direction, valid_texts=dataset.valid.texts
+        )
+        save("finetune", model, vocab)
+    if "classify" in config.stages:
+        classifier, stats, reports["classify"] = classify(
+            stage("classify"), model, vocab, dataset, recipe, seed, direction
+        )
+        save("classify", classifier, vocab, classes=dataset.classes, stats=stats)
+    return reports
+
+
+def load_language_model(folder, direction):
+    """A language model from `folder`, or from its sub-folder of that direction -> model, vocabulary."""
+    folder = Path(folder)
+    part = folder / direction if (folder / direction).is_dir() else folder
+    loaded = load_model(part, "language_model")
+    if loaded.direction != direction:
+        raise InputError(f"{part}: reads {loaded.direction}, and a {direction} one is needed; use --direction")
+    return loaded.model, loaded.vocab
+
+
+def _test(dataset, out, progress):
+    """The one look at the test set, ours and the baseline's -> numbers for metrics.json, predictions.jsonl."""
+    progress.message("testing")
+    predictor = Predictor.load(out)
+    labels, texts = dataset.test.labels, dataset.test.texts
+    probabilities = predictor.predict_proba(texts)
+    predicted = probabilities.argmax(axis=1)
+    error = error_percent(labels, predicted)
+    confusion = confusion_matrix(labels, predicted, len(dataset.classes))
+    with open(out / "predictions.jsonl", "w", encoding="utf-8") as f:
+        for text, label, p in zip(texts, labels, probabilities, strict=True):
+            row = {"text": text, "label": dataset.classes[label], "predicted": dataset.classes[p.argmax()]}
+            f.write(json.dumps(row | {"probabilities": dict(zip(dataset.classes, p.round(6).tolist(), strict=True))}))
+            f.write("\n")
+    # the baseline has nothing to validate, so it gets the validation texts to train on as well
+    known_texts = [*dataset.train.texts, *dataset.valid.texts]
+    known_labels = np.concatenate([dataset.train.labels, dataset.valid.labels])
+    baseline = linear_baseline(known_texts, known_labels, texts)
+    return {
+        "test_error": error,
+        "test_error_ci95": list(wilson_interval(error, len(labels))),
+        "macro_f1": macro_f1(confusion),
+        "baseline_error": None if baseline is None else error_percent(labels, baseline),
+        "classes": list(dataset.classes),
+        "confusion": confusion.tolist(),
+    }
+
+
+def _total(reports):
+    """One stage over all directions: seconds, steps and tokens added up; everything else averaged."""
+    if reports[0] is None:
+        return None
+    total = {}
+    for key in reports[0]:
+        values = [r[key] for r in reports if r[key] is not None]
+        n = 1 if key in ("seconds", "steps", "tokens") else len(values)
+        total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None
+    return total | {"tokens_per_second": total["tokens"] / total["seconds"]}
+
+
+def versions() -> dict:
+    """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("minilstm", "numpy", "safetensors", "numba", "cupy", "scikit-learn"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout this code lies in, marked when it was changed since; None outside of one."""
+    here = Path(__file__).resolve().parent
+
+    def git(*args):
+        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10, check=True)
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+        return git("rev-parse", "HEAD").stdout.strip() + ("-changed" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,92 @@
+"""A model on disk: a folder with `model.safetensors` and `vocab.json`.
+
+The safetensors' metadata says what the parameters belong to (kind, sizes, direction, classes), so a folder needs
+nothing else to be loaded. The head's running statistics lie beside the parameters under PyTorch's names.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minilstm import CheckpointError, RunningStats, load_arrays, save_arrays
+from minilstm.params import assign
+
+from .classifier import TextClassifier
+from .config import DIRECTIONS, from_plain
+from .errors import InputError
+from .language_model import LanguageModel
+from .recipes import ModelSize
+from .vocab import Vocab
+
+MODEL, VOCAB = "model.safetensors", "vocab.json"
+BATCH_NORMS = ("head.bn1", "head.bn2")
+
+
+class Loaded(NamedTuple):
+    model: LanguageModel | TextClassifier
+    vocab: Vocab
+    direction: str
+    classes: tuple[str, ...] | None  # a classifier's
+    stats: tuple[RunningStats, ...] | None  # a classifier's
+
+
+def save_model(folder, model, vocab, direction, *, classes=None, stats=None):
+    """Write a language model, or a classifier with its classes and running statistics."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"kind": model.kind, "size": dataclasses.asdict(model.size), "direction": direction, "classes": classes}
+    arrays = dict(model.params)
+    for name, s in zip(BATCH_NORMS, stats or (), strict=stats is not None):
+        arrays |= {f"{name}.running_mean": s.mean, f"{name}.running_var": s.var}
+    save_arrays(folder / MODEL, arrays, {"minilstm": json.dumps(about)})
+    vocab.save(folder / VOCAB)
+
+
+def load_model(folder, kind, *, kernel="auto") -> Loaded:
+    """Read a model of this kind ("language_model" or "classifier") back.
+
+    Raises InputError, in one line that names the file, for one that is missing, damaged, of another kind, or whose
+    sizes do not fit (every mismatch is listed).
+    """
+    folder = Path(folder)
+    path = folder / MODEL
+    try:
+        arrays, metadata = load_arrays(path)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no {MODEL} in it; expected a folder that `ulmfit` has written") from None
+    except (CheckpointError, OSError) as e:
+        raise InputError(f"{e}; restore the file or train again") from e
+    about = _about(path, metadata, kind)
+    vocab = Vocab.load(folder / VOCAB)
+    rng = np.random.default_rng(0)  # the initial weights are overwritten below
+    if kind == "classifier":
+        model = TextClassifier(len(vocab), about["size"], len(about["classes"]), rng=rng, kernel=kernel)
+    else:
+        model = LanguageModel(len(vocab), about["size"], rng=rng, kernel=kernel)
+    expected = dict(model.params)
+    stats = model.initial_stats() if kind == "classifier" else None
+    for name, s in zip(BATCH_NORMS, stats or (), strict=stats is not None):
+        expected |= {f"{name}.running_mean": s.mean, f"{name}.running_var": s.var}
+    try:
+        assign(expected, arrays, "its arrays")
+    except ValueError as e:
+        raise InputError(f"{path}: {e}") from None
+    return Loaded(model, vocab, about["direction"], about["classes"], stats)
+
+
+def _about(path, metadata, kind):
+    """What the metadata says of the model, checked."""
+    try:
+        about = json.loads(metadata["minilstm"])
+        about["size"] = from_plain(ModelSize, about["size"], "size.")
+        classes = about["classes"]
+        about["classes"] = None if classes is None else tuple(str(c) for c in classes)
+        found, direction = about["kind"], about["direction"]
+    except (KeyError, TypeError, ValueError) as e:  # an InputError is a ValueError
+        raise InputError(f"{path}: its metadata do not describe a model of minilstm ({e!r})") from e
+    if found != kind or direction not in DIRECTIONS or (kind == "classifier" and not about["classes"]):
+        raise InputError(f"{path}: expected a {kind.replace('_', ' ')}, got a {str(found).replace('_', ' ')}")
+    return about

@@ -1,0 +1,63 @@
+"""A trained run, ready to answer: text in, class probabilities out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minilstm.loss import log_softmax
+
+from .config import DIRECTIONS
+from .errors import InputError
+from .model_files import MODEL, Loaded, load_model
+from .recipes import ClassifierTraining
+from .text import tokenize
+from .train import predict_logits
+
+
+class Predictor:
+    """One classifier, or a forward and a backward one whose class probabilities are averaged (Howard & Ruder 2018,
+    section 3.4).
+
+        predictor = Predictor.load("runs/quickstart")
+        probabilities = predictor.predict_proba(["What is the capital of France ?"])   # (1, C)
+    """
+
+    def __init__(self, classifiers: list[Loaded], max_tokens=ClassifierTraining.max_tokens):
+        self.classifiers, self.max_tokens = classifiers, max_tokens
+        self.classes = classifiers[0].classes
+        if any(c.classes != self.classes for c in classifiers):
+            raise InputError("the forward and the backward classifier do not have the same classes; train them anew")
+
+    @classmethod
+    def load(cls, run):
+        """run: a run directory, with `forward/` and `backward/` in it or a single model. Raises InputError."""
+        run = Path(run)
+        if not run.is_dir():
+            raise InputError(f"{run}: no such folder; --model takes the folder that `ulmfit run` has written")
+        parts = [run / d for d in DIRECTIONS if (run / d / MODEL).is_file()] or [run]
+        return cls([load_model(part, "classifier") for part in parts])
+
+    def predict_proba(self, texts) -> np.ndarray:
+        """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`."""
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        tokens = [tokenize(text) for text in texts]
+        if not tokens:
+            return np.zeros((0, len(self.classes)))
+        probabilities = 0.0
+        for c in self.classifiers:
+            ids = [encode(t, c.vocab, c.direction, self.max_tokens) for t in tokens]
+            logits = predict_logits(c.model, c.stats, ids).astype(np.float64)
+            probabilities = probabilities + np.exp(log_softmax(logits))
+        return probabilities / len(self.classifiers)
+
+    def predict(self, texts) -> list[str]:
+        """The most probable class of each text."""
+        return [self.classes[n] for n in self.predict_proba(texts).argmax(axis=1)]
+
+
+def encode(tokens, vocab, direction, max_tokens=None) -> np.ndarray:
+    """Tokens -> word ids as a model of this direction reads them; of a long text the last `max_tokens` are kept."""
+    ids = np.array(vocab.encode(tokens), np.int32)
+    if max_tokens is not None:
+        ids = ids[-max_tokens:]
+    return ids[::-1].copy() if direction == "backward" else ids

@@ -1,0 +1,103 @@
+"""What a person sees while the machine works. Training knows nothing of it but the few calls of `Silent`."""
+
+import time
+from collections import deque
+
+
+class Silent:
+    """Says nothing: the default when ULMFiT is used as a library, and the interface of the other one."""
+
+    def message(self, text):
+        """One line."""
+
+    def words(self, n):
+        """So many words of a corpus are read."""
+
+    def begin(self, stage, n_steps, start, groups):
+        """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first."""
+
+    def step(self, log):
+        """One training step is done: a train.StepLog."""
+
+    def epoch(self, log, mean_loss, validation):
+        """An epoch is done: its last StepLog, its mean loss, and {name: number} on the validation split."""
+
+    def end(self):
+        """The stage is done."""
+
+
+class ConsoleProgress(Silent):
+    """A live line (loss, rate, words per second, time left) on a terminal, a plain line every ten seconds elsewhere,
+    and a row of a table for every epoch."""
+
+    SECONDS_BETWEEN_LINES = 10
+
+    def __init__(self, console):
+        """console: a rich.console.Console"""
+        self.console, self.live = console, None
+        self._last_line = time.monotonic()
+
+    def message(self, text):
+        self.console.print(f"{text} ...", style="dim", highlight=False, markup=False)
+
+    def words(self, n):
+        if self._line_is_due():
+            self.message(f"  {n:,} words so far")
+
+    def begin(self, stage, n_steps, start, groups):
+        self.stage, self.n_steps, self.recent = stage, n_steps, deque(maxlen=50)
+        self.first_row, self.epoch_began = True, time.monotonic()
+        names = ", ".join(group.name for group in groups)
+        resumed = f", going on at step {start:,}" if start else ""
+        self.console.print(f"\n[bold]{stage}[/bold]: {n_steps:,} steps{resumed}; layer groups: {names}", highlight=False)
+        if self.console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")
+            self.live = Progress(*columns, console=self.console, transient=True)
+            self.live.start()
+            self.bar = self.live.add_task(stage, total=n_steps, completed=start, text="")
+
+    def step(self, log):
+        self.recent.append(log)
+        if self.live is not None:
+            self.live.update(self.bar, completed=log.step + 1, text=self._describe(log))
+        elif self._line_is_due():
+            self.console.print(f"{self.stage} {log.step + 1}/{self.n_steps}: {self._describe(log)}", highlight=False)
+
+    def epoch(self, log, mean_loss, validation):
+        if self.first_row:
+            names = "".join(f"{name.replace('_', ' '):>18}" for name in validation)
+            self.console.print(f"{'epoch':>7}{'loss':>9}{names}{'rate':>10}{'seconds':>9}", style="dim", highlight=False)
+            self.first_row = False
+        values = "".join(f"{'-' if v is None else format(v, '.2f'):>18}" for v in validation.values())
+        now = time.monotonic()
+        row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.5f}{now - self.epoch_began:>9.1f}"
+        self.console.print(row, highlight=False)
+        self.epoch_began = now
+
+    def end(self):
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _describe(self, log):
+        seconds = sum(r.seconds for r in self.recent)
+        loss = sum(r.loss for r in self.recent) / len(self.recent)
+        left = seconds / len(self.recent) * (self.n_steps - log.step - 1)
+        words = sum(r.tokens for r in self.recent) / seconds
+        return f"loss {loss:.3f}  rate {log.lr:.5f}  {words:,.0f} words/s  {duration(left)} left"
+
+    def _line_is_due(self):
+        now = time.monotonic()
+        if now - self._last_line < self.SECONDS_BETWEEN_LINES:
+            return False
+        self._last_line = now
+        return True
+
+
+def duration(seconds) -> str:
+    """75 -> "1:15", 3675 -> "1:01:15"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,111 @@
+"""Every constant of the method, with its source, as frozen dataclasses.
+
+Sources: [P] Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section in brackets;
+[S] the authors' scripts (fastai, courses/dl2/imdb_scripts); [A] awd-lstm-lm's main.py; [V] chosen on TREC-6's
+validation split for two CPU cores and some minutes.
+"""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Widths of the encoder and of the classifier's head."""
+
+    embedding: int = 400  # [P 4.1]
+    hidden: int = 1150  # [P 4.1]
+    layers: int = 3  # [P 4.1]
+    head: int = 50  # [P 4.1]
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Probabilities of the five dropouts and of the two blocks of the classifier's head."""
+
+    embedding: float = 0.0
+    input: float = 0.0
+    weight: float = 0.0
+    hidden: float = 0.0
+    output: float = 0.0
+    head: tuple[float, float] = (0.0, 0.0)
+
+    def times(self, factor):
+        """All of the encoder's probabilities times `factor` (fastai's drop_mult)."""
+        names = ("embedding", "input", "weight", "hidden", "output")
+        return replace(self, **{name: round(getattr(self, name) * factor, 6) for name in names})
+
+
+LM_DROPOUTS = Dropouts(embedding=0.02, input=0.25, weight=0.2, hidden=0.15, output=0.1)  # [S finetune_lm.py]
+CLASSIFIER_DROPOUTS = Dropouts(  # [S train_clas.py]; head: [P 4.1] and [S]
+    embedding=0.05, input=0.4, weight=0.5, hidden=0.3, output=0.0, head=(0.4, 0.1)
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the three stages have in common."""
+
+    epochs: float
+    batch_size: int
+    lr: float  # the top layer group's largest rate
+    lr_factor: float = 2.6  # [P 3.2]: each lower group's rate is divided by it; 1 = the same for all
+    schedule: str = "slanted_triangular"  # [P 3.2], with cut_frac 0.1 and ratio 32
+    betas: tuple[float, float] = (0.7, 0.99)  # [P 4.1]; the scripts have 0.8
+    weight_decay: float = 0.0
+    clip: float | None = None  # largest gradient norm
+    dropouts: Dropouts = field(default_factory=Dropouts)
+
+
+@dataclass(frozen=True)
+class LMTraining(Training):
+    bptt: int = 70  # [P 4.1]
+    steps: int | None = None  # a frozen number of steps, which then counts instead of `epochs`
+
+
+@dataclass(frozen=True)
+class ClassifierTraining(Training):
+    unfreezing: str = "gradual"  # [P 3.3]
+    max_tokens: int = 1400  # [S]: 20 windows of 70; of longer texts the end is kept
+
+
+@dataclass(frozen=True)
+class Recipe:
+    size: ModelSize
+    vocab_size: int  # at most so many words from the pre-training text
+    min_freq: int  # and only those that occur so often; of the task's words all are kept
+    pretrain: LMTraining
+    finetune: LMTraining
+    classify: ClassifierTraining
+
+
+PAPER = Recipe(
+    size=ModelSize(),
+    vocab_size=30_000,  # [S]
+    min_freq=2,  # [S]
+    pretrain=LMTraining(  # [S pretrain_lm.py]: half the fine-tuning dropouts, weight decay 1e-7, one rate for all
+        epochs=12, batch_size=64, lr=1e-3, lr_factor=1.0, weight_decay=1e-7, dropouts=LM_DROPOUTS.times(0.5)
+    ),
+    finetune=LMTraining(  # [P 4.1], epochs [P footnote 7]
+        epochs=15, batch_size=64, lr=0.004, weight_decay=1e-7, clip=0.3, dropouts=LM_DROPOUTS
+    ),
+    classify=ClassifierTraining(  # [P 4.1], epochs [P footnote 7]
+        epochs=50, batch_size=64, lr=0.01, weight_decay=1e-6, clip=25.0, dropouts=CLASSIFIER_DROPOUTS
+    ),
+)
+
+LAPTOP = Recipe(
+    size=ModelSize(embedding=200, hidden=400, layers=2),
+    vocab_size=10_000,
+    min_freq=3,
+    pretrain=replace(PAPER.pretrain, epochs=1, batch_size=32, lr=0.004, clip=0.3, dropouts=LM_DROPOUTS.times(0.2)),
+    finetune=replace(PAPER.finetune, batch_size=32, epochs=10, dropouts=LM_DROPOUTS.times(0.7)),
+    classify=replace(PAPER.classify, epochs=20, dropouts=CLASSIFIER_DROPOUTS.times(0.6)),
+)
+
+QUICKSTART = replace(
+    LAPTOP,
+    size=ModelSize(embedding=128, hidden=192, layers=2),
+    min_freq=1,
+)
+
+RECIPES = {"paper": PAPER, "laptop": LAPTOP, "quickstart": QUICKSTART}
