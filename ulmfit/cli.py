@@ -26,22 +26,22 @@ Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
 Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
 Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
 
-DataDir = Annotated[Optional[Path], typer.Option(help="Folder with the official files, instead of a download.")]
-TestFile = Annotated[Optional[Path], typer.Option(help="Test rows, where DATASET is a file (else 10 % are split off).")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the official files, instead of a download.")]
+TestFile = Annotated[Path | None, typer.Option(help="Test rows, where DATASET is a file (else 10 % are split off).")]
 TextColumn = Annotated[str, typer.Option(help="Column that holds the text.")]
 LabelColumn = Annotated[str, typer.Option(help="Column that holds the label.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of the files, e.g. latin-1.")]
-NTrain = Annotated[Optional[int], typer.Option(min=2, help="Train on only so many texts.")]
+NTrain = Annotated[int | None, typer.Option(min=2, help="Train on only so many texts.")]
 Recipe = Annotated[str, typer.Option(help="Sizes and training constants: laptop, quickstart or paper.")]
-Set = Annotated[Optional[list[str]], typer.Option("--set", help="Change one constant: --set classify.epochs=5.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change one constant: --set classify.epochs=5.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides splits, initial weights, masks and the order of texts.")]
 Dir = Annotated[Direction, typer.Option(help="Read texts forward, backward, or train one model for each.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 Model = Annotated[Path, typer.Option(help="The folder of a run.")]
-Minutes = Annotated[Optional[float], typer.Option(min=0.01, help="Pre-train for about so long (per direction).")]
-Pretrained = Annotated[Optional[Path], typer.Option(help="Folder of a language model to start from.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Pre-train for about so long (per direction).")]
+Pretrained = Annotated[Path | None, typer.Option(help="Folder of a language model to start from.")]
 
 
 @app.command()
@@ -56,10 +56,10 @@ def quickstart(
 
 @app.command()
 def run(
-    dataset: Annotated[Optional[str], typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.")] = None,
     out: Annotated[Path, typer.Option(help="Run directory, made new.")] = Path("runs/latest"),
-    config: Annotated[Optional[Path], typer.Option(help="Replay this config.yaml.")] = None,
-    pretrain_text: Annotated[Optional[str], typer.Option(help="Text for stage 1: a file, a folder, wikitext-2 or wikitext-103.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Replay this config.yaml.")] = None,
+    pretrain_text: Annotated[str | None, typer.Option(help="Text for stage 1: a file, a folder, wikitext-2 or wikitext-103.")] = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
@@ -157,10 +157,10 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    texts: Annotated[Optional[list[str]], typer.Argument(help="Texts, or one file, or - for standard input.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts, or one file, or - for standard input.")] = None,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.text,
-    out: Annotated[Optional[Path], typer.Option(help="Write to this file instead of standard output.")] = None,
-    stdin: Annotated[Optional[Table], typer.Option(help="Standard input holds such a table, not lines.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    stdin: Annotated[Table | None, typer.Option(help="Standard input holds such a table, not lines.")] = None,
     text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = Device.cpu,
 ):  # fmt: skip
     """The class of each text, with probabilities, in the order the texts came."""

@@ -1,6 +1,7 @@
 """A whole experiment: the data, the three stages in every direction, one look at the test set, and the numbers."""
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -171,13 +172,24 @@ def _total(reports):
 
 def versions() -> dict:
     """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     for package in ("minilstm", "numpy", "safetensors", "numba", "cupy", "scikit-learn"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def _processor() -> str:
+    """Its name as Linux tells it, and how many cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+        cores = len(os.sched_getaffinity(0))
+    except (OSError, AttributeError):
+        name, cores = "", os.cpu_count()
+    return f"{name or platform.machine()}, {cores} cores"
 
 
 def commit() -> str | None:

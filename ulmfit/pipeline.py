@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minilstm import Adam, MaskSource
-from minilstm.params import assign
+from minilstm.params import assign, count_params
 
 from .batching import LMBatches, TextBatches
 from .classifier import TextClassifier
@@ -145,7 +145,7 @@ def _train(stage, task, validate, initial_carry=None):
             saved = time.perf_counter()
     seconds = totals["seconds"] = before + time.perf_counter() - began
     stage.progress.end()
-    report = {"seconds": seconds, "steps": n_steps, "tokens": totals["tokens"]}
+    report = {"seconds": seconds, "steps": n_steps, "tokens": totals["tokens"], "parameters": count_params(params)}
     return carry, {**report, "tokens_per_second": totals["tokens"] / seconds, **validation}
 
 

@@ -1,0 +1,76 @@
+"""Finished runs -> rows of benchmarks/results/runs.csv.
+
+    python benchmarks/collect_runs.py runs/trec6-1 runs/trec6-2 runs/trec6-3
+
+A row says what was run, on which commit and machine, and every number that the README shows; the run directory's
+config.yaml replays it. A run that is in the file already (same data set, seed, direction and commit) is replaced.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import yaml
+
+RESULTS = Path(__file__).parent / "results" / "runs.csv"
+KEY = ("dataset", "seed", "direction", "pretrain_text", "commit")
+COLUMNS = (
+    *KEY, "n_train", "n_test", "parameters", "pretrain_steps", "pretrain_words", "pretrain_seconds",
+    "pretrain_perplexity", "finetune_words", "finetune_seconds", "finetune_perplexity", "classify_words",
+    "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "baseline_error", "seconds",
+    "python", "numpy", "numba", "platform", "processor", "recipe",
+)  # fmt: skip
+
+
+def row_of(run) -> dict:
+    """The row of one run directory."""
+    run = Path(run)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    stages = {name: stage or {} for name, stage in metrics["stages"].items()}
+    text = config["pretrain_text"]
+    row = {name: metrics.get(name) for name in COLUMNS}
+    row |= {name: metrics["versions"].get(name) for name in ("python", "numpy", "numba", "platform", "processor")}
+    for stage in ("pretrain", "finetune", "classify"):
+        row |= {f"{stage}_words": stages[stage].get("tokens"), f"{stage}_seconds": stages[stage].get("seconds")}
+    low, high = metrics["test_error_ci95"]
+    return row | {
+        "pretrain_text": Path(text).name if text else "embedded",
+        "parameters": stages["classify"].get("parameters"),
+        "pretrain_steps": stages["pretrain"].get("steps"),
+        "pretrain_perplexity": stages["pretrain"].get("perplexity"),
+        "finetune_perplexity": stages["finetune"].get("perplexity"),
+        "validation_error": stages["classify"].get("validation_error"),
+        "ci95_low": low,
+        "ci95_high": high,
+        "recipe": json.dumps(config["recipe"], separators=(",", ":")),
+    }
+
+
+def read_rows() -> list[dict]:
+    if not RESULTS.is_file():
+        return []
+    with open(RESULTS, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def write_rows(rows):
+    with open(RESULTS, "w", encoding="utf-8", newline="") as f:
+        table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            table.writerow({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="run directories that `ulmfit run` has finished")
+    new = [row_of(run) for run in parser.parse_args().runs]
+    keys = {tuple(str(row[k]) for k in KEY) for row in new}
+    write_rows([row for row in read_rows() if tuple(row[k] for k in KEY) not in keys] + new)
+    print(f"{len(new)} rows written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()
