@@ -72,6 +72,8 @@ class LSTM:
 
     def __init__(self, input_size, hidden_size, *, rng, dtype=np.float32, kernel="auto", precision=None):
         self.input_size, self.hidden_size, self.dtype = input_size, hidden_size, np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"dtype: expected float32 or float64, got {self.dtype}")
         self.kernel, self.precision = kernel, precision
         I, H = input_size, hidden_size
         bound = H**-0.5

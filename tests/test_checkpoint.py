@@ -1,0 +1,203 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+from problems import same_bits
+
+from minilstm import CheckpointError, load_arrays, load_state_dict, save_arrays, to_state_dict
+
+RNG = np.random.default_rng(0)
+AWKWARD = {
+    "float16": RNG.standard_normal((2, 3)).astype(np.float16),
+    "float32": RNG.standard_normal((2, 3)).astype(np.float32),
+    "float64": RNG.standard_normal((2, 3)),
+    "int64": np.array([[1, -(2**62)]]),
+    "bool": np.array([True, False]),
+    "a number": np.array(3.5),
+    "a count": np.array(7),
+    "empty": np.zeros((0, 4), np.float32),
+    "transposed": RNG.standard_normal((2, 3)).T,
+    "F order": np.asfortranarray(RNG.standard_normal((3, 4))),
+    "every other": RNG.standard_normal((4, 6))[::2, 1::3],
+    "backwards": np.arange(5.0)[::-1],
+    "not finite": np.array([np.nan, np.inf, -0.0]),
+    "weiß.l0 \"'\n": np.ones(1),
+}
+METADATA = {"epoch": "3", "text": 'ü "quoted"\n', "empty": ""}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def test_what_is_saved_comes_back_bit_for_bit(path):
+    save_arrays(path, AWKWARD, METADATA)
+    arrays, metadata = load_arrays(path)
+    same_bits(arrays, AWKWARD)
+    assert metadata == METADATA
+
+
+def test_big_endian_numbers_come_back_as_the_same_numbers(path):
+    save_arrays(path, {"a": np.array([1.5, -2], ">f4")})
+    assert load_arrays(path)[0]["a"].tolist() == [1.5, -2]
+
+
+def test_saving_changes_no_array_and_replaces_an_old_file(path):
+    f_order = AWKWARD["F order"].copy(order="F")
+    save_arrays(str(path), {"old": np.ones(3)})
+    save_arrays(str(path), {"new": f_order})
+    assert f_order.flags.f_contiguous and list(load_arrays(str(path))[0]) == ["new"]
+    assert load_arrays(path)[1] == {}
+
+
+def test_a_file_of_the_plain_library_can_be_read(path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.ones(2)}, path, metadata={"format": "pt"})
+    arrays, metadata = load_arrays(path)
+    assert arrays["a"].tolist() == [1, 1] and metadata == {"format": "pt"}
+
+
+def test_the_plain_library_can_read_ours(path):
+    from safetensors.numpy import load_file
+
+    save_arrays(path, {"a": AWKWARD["transposed"]})
+    assert (load_file(path)["a"] == AWKWARD["transposed"]).all()
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_file_mode_follows_the_umask(path, umask, mode):
+    old = os.umask(umask)
+    try:
+        save_arrays(path, {"a": np.ones(1)})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_flip_of_any_byte_is_noticed(path):
+    """Every byte of the file, header and metadata and data, with one bit flipped, then with all of them."""
+    save_arrays(path, {"weight": np.arange(5.0), "bias": np.ones(2, np.float32)}, {"epoch": "3"})
+    body = path.read_bytes()
+    for at in range(len(body)):
+        for flip in (1 << at % 8, 0xFF):
+            path.write_bytes(body[:at] + bytes([body[at] ^ flip]) + body[at + 1 :])
+            with pytest.raises(CheckpointError, match="model.safetensors: "):
+                load_arrays(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 9, 100, -1])
+def test_a_truncated_file_is_named(path, keep):
+    save_arrays(path, AWKWARD)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="model.safetensors: not a safetensors file, or a damaged one"):
+        load_arrays(path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"PK\x03\x04 a zip file of another library" * 9,
+        b"\x80\x02}q\x00." * 20,  # a pickle
+        RNG.bytes(500),
+        b"\xff" * 500,  # a header of 2**64 - 1 bytes
+        (2**40).to_bytes(8, "little") + b"{}",
+        (100_000_000).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (2).to_bytes(8, "little") + b"{}surplus",
+        (66).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}  ' + b"1234",
+    ],
+)
+def test_garbage_is_named_and_no_header_makes_us_reserve_memory(path, body):
+    path.write_bytes(body)
+    with pytest.raises(CheckpointError, match="model.safetensors: not a safetensors file, or a damaged one"):
+        load_arrays(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"{path}: no such file"):
+            load_arrays(path)
+
+
+# --- failures while saving -------------------------------------------------------------------------------------------
+
+
+def test_a_failure_leaves_the_old_file_and_no_litter(path, monkeypatch):
+    save_arrays(path, {"a": np.ones(1)})
+    for broken in ("os.replace", "os.fsync", "load_arrays"):
+
+        def fail(*args, broken=broken):
+            raise OSError(28, f"no space left: {broken}")
+
+        with monkeypatch.context() as m:
+            m.setattr(f"minilstm.checkpoint.{broken}", fail)
+            with pytest.raises(OSError, match=f"no space left: {broken}"):
+                save_arrays(path, {"a": np.zeros(1)})
+        assert os.listdir(path.parent) == [path.name]
+        assert load_arrays(path)[0]["a"] == [1]
+
+
+def test_what_the_disk_made_of_it_is_read_back(path, monkeypatch):
+    """A library or a disk that writes other numbers is found out before the file gets its name."""
+    from safetensors.numpy import save
+
+    def corrupt(arrays, metadata):
+        return save({name: a + 1 for name, a in arrays.items()}, metadata)
+
+    monkeypatch.setattr("safetensors.numpy.save", corrupt)
+    with pytest.raises(CheckpointError, match="the checksum does not fit"):
+        save_arrays(path, {"a": np.ones(1)})
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("bad", [np.array(["text"]), np.array([None]), np.array([1.0], np.longdouble)])
+def test_arrays_that_no_file_can_hold_leave_nothing_behind(path, bad):
+    with pytest.raises(TypeError, match="model.safetensors: the format cannot hold these arrays"):
+        save_arrays(path, {"a": bad})
+    assert os.listdir(path.parent) == []
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_arrays(tmp_path / "nowhere" / "model.safetensors", {"a": np.ones(1)})
+
+
+# --- state dictionaries ----------------------------------------------------------------------------------------------
+
+
+def test_a_state_dict_is_a_copy():
+    params = {"a": np.ones(2, np.float32)}
+    state = to_state_dict(params)
+    state["a"][...] = 5
+    assert params["a"].tolist() == [1, 1]
+    load_state_dict(params, state)
+    assert params["a"].tolist() == [5, 5] and not np.shares_memory(params["a"], state["a"])
+
+
+def test_every_mismatch_is_listed_and_nothing_is_loaded():
+    params = {"fits": np.zeros(2), "gone": np.zeros(1), "other": np.zeros((2, 3))}
+    with pytest.raises(ValueError) as e:
+        load_state_dict(params, {"fits": np.ones(2), "other": np.ones((3, 2)), "extra": [1.0]})
+    for part in ("gone: missing", "extra: not expected", "other: expected shape (2, 3), got (3, 2)"):
+        assert part in str(e.value)
+    assert not params["fits"].any()
+
+
+@pytest.mark.torch
+def test_torch_tensors_are_copied_in_and_arrays_go_out():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    lstm = torch.nn.LSTM(3, 4)
+    params = {name: np.zeros(tuple(p.shape), np.float32) for name, p in lstm.named_parameters()}
+    load_state_dict(params, lstm.state_dict())
+    for name, p in lstm.named_parameters():
+        assert (params[name] == p.detach().numpy()).all() and not np.shares_memory(params[name], p.detach().numpy())
+    other = torch.nn.LSTM(3, 4)
+    other.load_state_dict({name: torch.from_numpy(a) for name, a in to_state_dict(params).items()})
+    assert (other.weight_hh_l0 == lstm.weight_hh_l0).all()

@@ -1,0 +1,162 @@
+"""Who is updated, by how much, and when nothing is. (That the numbers are PyTorch's: test_golden.py.)"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import copies, same_bits
+from strategies import normal, seeds
+
+from minilstm import SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm
+
+OPTIMISERS = [
+    lambda: SGD(),
+    lambda: SGD(momentum=0.9),
+    lambda: SGD(momentum=0.9, weight_decay=0.1),
+    lambda: Adam(),
+    lambda: Adam(betas=(0.7, 0.99), weight_decay=0.1),
+    lambda: Adam(weight_decay=0.1, decoupled_weight_decay=True),
+]
+IDS = ["sgd", "sgd-momentum", "sgd-momentum-decay", "adam", "adam-decay", "adamw"]
+every_optimiser = pytest.mark.parametrize("make", OPTIMISERS, ids=IDS)
+
+
+def some(seed=0, dtype=np.float64, names="abc"):
+    rng = np.random.default_rng(seed)
+    return {name: normal(rng, 2, 3, dtype=dtype) for name in names}
+
+
+def test_sgd_by_hand():
+    p, opt = {"w": np.array([10.0])}, SGD(momentum=0.5, weight_decay=0.1)
+    opt.step(p, {"w": np.array([2.0])}, 0.1)  # v = 2 + 0.1 * 10 = 3
+    assert p["w"][0] == pytest.approx(10 - 0.3)
+    opt.step(p, {"w": np.array([2.0])}, 0.1)  # v = 0.5 * 3 + 2 + 0.97 = 4.47
+    assert p["w"][0] == pytest.approx(9.7 - 0.447)
+
+
+def test_adam_by_hand():
+    p, opt = {"w": np.array([1.0])}, Adam(betas=(0.5, 0.75), eps=0.5)
+    opt.step(p, {"w": np.array([2.0])}, 0.1)  # the bias corrections undo themselves at the first step
+    assert p["w"][0] == pytest.approx(1 - 0.1 * 2 / (2 + 0.5))
+    opt.step(p, {"w": np.array([-4.0])}, 0.1)
+    m, v = (0.5 * 1 - 0.5 * 4) / (1 - 0.25), (0.75 * 1 + 0.25 * 16) / (1 - 0.75**2)
+    assert p["w"][0] == pytest.approx(0.92 - 0.1 * m / (v**0.5 + 0.5))
+
+
+@every_optimiser
+def test_what_has_no_gradient_is_not_touched(make):
+    """Neither the value, nor moments, nor the count of steps: not even by weight decay."""
+    params, opt = some(), make()
+    before = copies(params)
+    opt.step(params, some(1, names="b"), 0.1)
+    same_bits({n: params[n] for n in "ac"}, {n: before[n] for n in "ac"})
+    assert (params["b"] != before["b"]).all()
+    assert all(set(moments) <= {"b"} for moments in opt.state.values())
+
+
+@every_optimiser
+def test_one_rate_per_parameter(make):
+    """Each parameter moves as if it were alone with its own rate; a rate of zero leaves it where it is."""
+    grads, lrs = [some(seed) for seed in (1, 2, 3)], {"a": 0.1, "b": 0.01, "c": 0.0}
+    together, opt = some(), make()
+    for g in grads:
+        opt.step(together, g, lrs)
+    for name, lr in lrs.items():
+        alone, opt = {name: some()[name]}, make()
+        for g in grads:
+            opt.step(alone, {name: g[name]}, lr)
+        same_bits(alone, {name: together[name]})
+    assert (together["c"] == some()["c"]).all()
+
+
+@every_optimiser
+def test_a_parameter_unfrozen_late_starts_like_any_other(make):
+    """Its momentum and bias correction count its own steps, not the optimiser's."""
+    early, opt = some(names="ab"), make()
+    for seed in range(3):
+        opt.step(early, some(seed, names="a"), 0.1)
+    opt.step(early, some(7, names="ab"), 0.1)
+    fresh, opt = some(names="ab"), make()
+    opt.step(fresh, some(7, names="ab"), 0.1)
+    assert (early["b"] == fresh["b"]).all() and (early["a"] != fresh["a"]).all()
+
+
+@every_optimiser
+def test_parameters_change_in_place_and_gradients_do_not(make):
+    params, grads, opt = some(dtype=np.float32), some(1, np.float32), make()
+    arrays, before = dict(params), copies(grads)
+    for _ in range(3):
+        opt.step(params, grads, 0.1)
+    same_bits(before, grads)
+    assert all(params[name] is a and a.dtype == np.float32 for name, a in arrays.items())
+    for moments in opt.state.values():
+        for name, m in moments.items():
+            assert m.dtype in (np.float32, np.int64) and not np.shares_memory(m, grads[name])
+
+
+@every_optimiser
+def test_a_stopped_run_continues_from_its_state(make):
+    """`state` is plain arrays: copied into a new optimiser it gives the same next step."""
+    params, opt = some(), make()
+    opt.step(params, some(1), 0.1)
+    resumed, other = copies(params), make()
+    other.state = {moment: copies(arrays) for moment, arrays in opt.state.items()}
+    for p, o in ((params, opt), (resumed, other)):
+        o.step(p, some(2), 0.1)
+    same_bits(params, resumed)
+
+
+@every_optimiser
+def test_bad_names(make):
+    with pytest.raises(KeyError, match="stranger"):
+        make().step(some(), {"stranger": np.ones(1)}, 0.1)
+    with pytest.raises(KeyError, match="c"):
+        make().step(some(), some(1), {"a": 0.1, "b": 0.1})
+
+
+# --- clipping --------------------------------------------------------------------------------------------------------
+
+
+@given(seed=seeds, max_norm=st.floats(0.01, 10))
+def test_clipping_reports_the_norm_and_keeps_the_direction(seed, max_norm):
+    grads = some(seed)
+    before = copies(grads)
+    norm = np.sqrt(sum((g**2).sum() for g in before.values()))
+    assert clip_grad_norm(grads, max_norm) == pytest.approx(norm, rel=1e-12)
+    assert grad_norm(grads) == pytest.approx(min(norm, max_norm), rel=1e-12)
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, before[name] * min(1, max_norm / norm), rtol=1e-12)
+
+
+def test_without_a_limit_or_below_it_no_bit_changes():
+    for max_norm in (None, 1e6):
+        grads = some(dtype=np.float32)
+        assert clip_grad_norm(grads, max_norm) == pytest.approx(grad_norm(some(dtype=np.float32)))
+        same_bits(grads, some(dtype=np.float32))
+    assert clip_grad_norm({}, 1.0) == 0 and clip_grad_norm({"a": np.zeros(3)}, 1.0) == 0
+
+
+@pytest.mark.parametrize("dtype, huge", [(np.float32, 1e38), (np.float64, 1e200)])
+def test_huge_but_finite_gradients_are_clipped_and_not_lost(dtype, huge):
+    """Their squares overflow, they do not."""
+    grads = {"a": np.array([3 * huge, 0], dtype), "b": np.array([[-1.5 * huge]], dtype), "none": np.zeros(0, dtype)}
+    assert clip_grad_norm(grads, 1.0) == pytest.approx(huge * np.hypot(3, 1.5), rel=1e-5)
+    norm = np.hypot(3, 1.5)
+    np.testing.assert_allclose(grads["a"], [3 / norm, 0], rtol=1e-5)
+    np.testing.assert_allclose(grads["b"], [[-1.5 / norm]], rtol=1e-5)
+    assert grads["a"].dtype == dtype
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("max_norm", [None, 0.25])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_finite_raises_by_name_and_changes_nothing(bad, max_norm, dtype):
+    grads = some(dtype=dtype) | {"d": np.full(2, np.finfo(dtype).max)}
+    grads["b"][1, 1] = bad
+    before = copies(grads)
+    with pytest.raises(NonFiniteError, match="^gradient is not finite in b$"):
+        clip_grad_norm(grads, max_norm)
+    same_bits(before, grads)
+    grads["c"][...] = bad
+    with pytest.raises(NonFiniteError, match="in b, c$"):
+        clip_grad_norm(grads, max_norm)
