@@ -7,6 +7,7 @@ back, and the file appears under its name all at once or not at all.
 """
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def save_arrays(path, arrays, metadata=None):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as f:  # open() follows the umask
-            f.write(body)
+            f.write(_with_sorted_metadata(body))
             f.flush()
             os.fsync(f.fileno())
         load_arrays(temporary)
@@ -91,6 +92,17 @@ def load_state_dict(params, state_dict):
 def _plain(a):
     """The same numbers in the one layout that the library writes rightly: contiguous, little-endian."""
     return np.asarray(a, a.dtype.newbyteorder("<"), order="C")
+
+
+def _with_sorted_metadata(body):
+    """The same file, its metadata in the order of their names: the library writes them in a random one, and the same
+    model should give the same bytes. A file is the length of its header (8 bytes), the header (JSON), the numbers."""
+    n = 8 + int.from_bytes(body[:8], "little")
+    header = json.loads(body[8:n])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + body[n:]
 
 
 def _checksum(arrays, metadata):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,63 +12,78 @@ import numpy as np
 from .errors import InputError
 from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from .predictor import Predictor
-from .readers import is_table_path, read_lines, read_rows, read_table
+from .readers import check_encoding, is_table_path, read_lines, read_rows, read_table
 
 
 def read_texts(arguments, *, text_column, encoding, table=None):
     """Texts from the command line: the arguments themselves; or, of a single one, the rows of the table or the lines
     of the file it names; or what standard input holds for "-" or for nothing at all: lines, or a `table` in the
     format csv, tsv or jsonl."""
+    if table is not None and list(arguments or ["-"]) != ["-"]:
+        raise InputError("--stdin says what standard input holds; leave it out, or the texts")
     if not arguments:
         if sys.stdin.isatty():
             raise InputError("no text to predict: give texts, a file, or - for standard input")
         arguments = ["-"]
     if len(arguments) > 1:
+        if files := [a for a in arguments if _is_file(a)]:
+            raise InputError(f"{files[0]}: is a file; give one file, or nothing but texts")
         return list(arguments)
     (only,) = arguments
     if only == "-":
+        check_encoding(encoding)
         sys.stdin.reconfigure(encoding=encoding)
         if table is not None:
             return read_table(sys.stdin, text_column=text_column, label_column=None, format=table)[0]
         return read_lines(sys.stdin, encoding=encoding)
     if is_table_path(only):
         return read_table(only, text_column=text_column, label_column=None, encoding=encoding)[0]
-    if _is_file(only):
+    if _is_file(only) or only.endswith(".txt") or (os.sep in only and os.path.isdir(only)):
         return read_lines(only, encoding=encoding)
-    if only.endswith(".txt"):
-        raise InputError(f"{only}: no such file")
     return [only]
+
+
+def check_output(out, sources):
+    """Before any work: can the file `out` be written, and is it none of those that are read?"""
+    try:
+        if any(_is_file(s) and Path(out).exists() and os.path.samefile(s, out) for s in sources):
+            raise InputError(f"--out {out}: is the file with the texts, which would be lost; name another")
+        open(out, "a", encoding="utf-8").close()
+    except OSError as e:
+        raise InputError(f"--out {out}: cannot be written ({e.strerror}); name another file") from e
 
 
 def predict_texts(texts, run, format, out):
     """Predict and write, in the order of the texts, to the file `out` or to standard output."""
     predictor = Predictor.load(run)
     probabilities = predictor.predict_proba(texts)
-    if out is None:
-        _write_predictions(sys.stdout, format, texts, predictor.classes, probabilities)
-        return
     with contextlib.ExitStack() as stack:
-        try:
+        f = sys.stdout
+        if out is not None:
             f = stack.enter_context(open(out, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        except OSError as e:
-            raise InputError(f"{out}: cannot be written ({e.strerror})") from e
         _write_predictions(f, format, texts, predictor.classes, probabilities)
+        f.flush()
 
 
 def _write_predictions(f, format, texts, classes, probabilities):
     """text: label, probability and text between tabs; csv and jsonl: with the probability of every class."""
-    table = csv.writer(f, lineterminator="\n")
     if format == "csv":
-        table.writerow(["text", "label", *(f"p_{name}" for name in classes)])
+        _write_row(f, ["text", "label", *(f"p_{name}" for name in classes)])
     for text, p in zip(texts, probabilities.tolist(), strict=True):
         label = classes[int(np.argmax(p))]
         if format == "csv":
-            table.writerow([text, label, *(f"{value:.6f}" for value in p)])
+            _write_row(f, [text, label, *(f"{value:.6f}" for value in p)])
         elif format == "jsonl":
             rounded = {name: round(value, 6) for name, value in zip(classes, p, strict=True)}
             f.write(json.dumps({"text": text, "label": label, "probabilities": rounded}) + "\n")
         else:
             f.write(f"{label}\t{max(p):.4f}\t{' '.join(text.split())}\n")
+
+
+def _write_row(f, cells):
+    """One row of a CSV file. Around a lone carriage return the csv module forgets the quotes."""
+    quoting = csv.QUOTE_ALL if any("\r" in cell for cell in cells) else csv.QUOTE_MINIMAL
+    csv.writer(f, lineterminator="\n", quoting=quoting).writerow(cells)
 
 
 def evaluate_file(console, file, run, *, as_json, **columns):
@@ -78,8 +94,9 @@ def evaluate_file(console, file, run, *, as_json, **columns):
     rows = read_rows(file, **columns)
     for row in rows:
         if row.label not in predictor.classes:
-            known = ", ".join(predictor.classes)
-            raise InputError(f"{row.where}: label {row.label!r} is not one of the model's classes ({known})")
+            known = ", ".join(predictor.classes[:12]) + (", ..." if len(predictor.classes) > 12 else "")
+            raise InputError(f"{row.where}: label {row.label!r} is not one of the model's classes ({known}); "
+                             "correct it or drop the row")  # fmt: skip
     labels = [predictor.classes.index(row.label) for row in rows]
     predicted = predictor.predict_proba([row.text for row in rows]).argmax(axis=1)
     error = error_percent(labels, predicted)

@@ -5,90 +5,118 @@ InputError: one line, exit code 2. What fails while it runs exits with 1. Nobody
 """
 
 import os
+import shlex
 import sys
 import tempfile
 import traceback
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from .errors import InputError
 
+
+class Commands(typer.core.TyperGroup):
+    """Typer answers Ctrl-C and a closed pipe by itself, and in silence; here they go on to `main`."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+        except BrokenPipeError:  # whoever read us has gone, as `head` does: stop in silence
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
 app = typer.Typer(
-    help="ULMFiT: train a text classifier in three stages, on an LSTM written by hand.",
-    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=Commands, help="ULMFiT: train a text classifier in three stages, on an LSTM written by hand.",
+    add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 
 Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
 Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
 Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
 Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
+TEXT = "FILE|wikitext-2|wikitext-103"
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the official files, instead of a download.")]
-TestFile = Annotated[Path | None, typer.Option(help="Test rows, where DATASET is a file (else 10 % are split off).")]
-TextColumn = Annotated[str, typer.Option(help="Column that holds the text.")]
-LabelColumn = Annotated[str, typer.Option(help="Column that holds the label.")]
-Encoding = Annotated[str, typer.Option(help="Encoding of the files, e.g. latin-1.")]
-NTrain = Annotated[int | None, typer.Option(min=2, help="Train on only so many texts.")]
-Recipe = Annotated[str, typer.Option(help="Sizes and training constants: laptop, quickstart or paper.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change one constant: --set classify.epochs=5.")]
-Seed = Annotated[int, typer.Option(min=0, help="Decides splits, initial weights, masks and the order of texts.")]
-Dir = Annotated[Direction, typer.Option(help="Read texts forward, backward, or train one model for each.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
-Model = Annotated[Path, typer.Option(help="The folder of a run.")]
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="Pre-train for about so long (per direction).")]
-Pretrained = Annotated[Path | None, typer.Option(help="Folder of a language model to start from.")]
+
+def option(type_, help, *names, metavar=None, **limits):
+    """An option of a command, of which the help shows `metavar` as the value."""
+    return Annotated[type_, typer.Option(*names, help=help, metavar=metavar, **limits)]
+
+
+DataDir = option(Path | None, "Folder with the official files, instead of a download.", metavar="FOLDER")
+TestFile = option(Path | None, "Test rows, where DATASET is a file (else 10 % are split off).", metavar="FILE")
+TextColumn = option(str, "Column that holds the text.", metavar="NAME")
+LabelColumn = option(str, "Column that holds the label.", metavar="NAME")
+Encoding = option(str, "Encoding of the files, e.g. latin-1.", metavar="NAME")
+NTrain = option(int | None, "Train on only so many texts.", metavar="N", min=2)
+Recipe = option(str, "Sizes and training constants: laptop, quickstart or paper.", metavar="NAME")
+Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
+Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
+Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
+DeviceOption = option(Device, "Where to compute.")
+Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
+Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
+Model = option(Path, "The folder of a run.", metavar="FOLDER")
+Minutes = option(
+    float | None, "Pre-train for about so long (per direction).", metavar="MINUTES", min=0.01, max=1_000_000
+)
+Pretrained = option(Path | None, "Folder of a language model to start from.", metavar="FOLDER")
+Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
+NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
 
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Run directory; a run that is there is replaced.")] = Path("runs/quickstart"),
+    out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
     seed: Seed = 1,
 ):
-    """The whole method in about two minutes, on the data set that comes with the package."""
+    """Everything in about two minutes, on built-in data."""
     config = _config(dataset="questions", recipe="quickstart", seed=seed)
     _run(config, out, overwrite=True)
 
 
 @app.command()
 def run(
-    dataset: Annotated[str | None, typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.")] = None,
-    out: Annotated[Path, typer.Option(help="Run directory, made new.")] = Path("runs/latest"),
-    config: Annotated[Path | None, typer.Option(help="Replay this config.yaml.")] = None,
-    pretrain_text: Annotated[str | None, typer.Option(help="Text for stage 1: a file, a folder, wikitext-2 or wikitext-103.")] = None,
+    ctx: typer.Context,
+    dataset: Annotated[str | None, NamedOrFile] = None,
+    out: Out = Path("runs/latest"),
+    config: option(Path | None, "Replay this config.yaml.", metavar="FILE") = None,
+    pretrain_text: option(str | None, "Text for stage 1 (default: a small built-in one).", metavar=TEXT) = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
     recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
     device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
-    """All three stages: pre-train, fine-tune, classify; then test once."""
+    """All three stages: pre-train, fine-tune, classify."""
     from .config import STAGES, load_config
 
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
-    if config is not None and dataset is not None:
-        raise InputError("--config replays a run as it was; leave out DATASET (or the other way round)")
     if config is not None:
+        _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"})
         return _run(load_config(config), out, device, resume=resume, overwrite=overwrite)
-    if dataset is None and not resume:
-        raise InputError("name a DATASET (trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file), --config or --resume")
+    if not dataset and not resume:
+        known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
+        raise InputError(f"name a DATASET ({known}), --config or --resume")
     built = _config(
         dataset=dataset, recipe=recipe, changes=set_, seed=seed, direction=direction.value, data_dir=data_dir,
         test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
         pretrain_text=pretrain_text, pretrained=pretrained, stages=STAGES[1:] if pretrained else STAGES,
+        resuming=resume,
     )  # fmt: skip
     return _run(built, out, device, minutes=pretrain_minutes, resume=resume, overwrite=overwrite)
 
 
 @app.command()
 def pretrain(
-    text: Annotated[str, typer.Option(help="A text file, a WikiExtractor file, tar or folder, or wikitext-2/-103.")],
-    out: Annotated[Path, typer.Option(help="Folder for the language model.")],
+    text: option(str, "General text; or a WikiExtractor file, folder or tar.", metavar=TEXT),
+    out: Out,
     minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
     direction: Dir = Direction.forward, device: DeviceOption = Device.cpu,
     resume: Resume = False, overwrite: Overwrite = False,
@@ -102,15 +130,15 @@ def pretrain(
 
 @app.command()
 def finetune(
-    dataset: Annotated[str, typer.Argument(help="Whose text to learn: trec6, imdb, questions, or a file.")],
-    pretrained: Annotated[Path, typer.Option(help="Folder of the language model of stage 1.")],
-    out: Annotated[Path, typer.Option(help="Folder for the fine-tuned language model.")],
+    dataset: Annotated[str, NamedOrFile],
+    pretrained: option(Path, "Folder of the language model of stage 1.", metavar="FOLDER"),
+    out: Out,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
     recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
     device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
-    """Stage 2 alone: the language model learns the task's own text."""
+    """Stage 2 alone: it learns the task's own text."""
     config = _config(
         dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
         label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
@@ -121,9 +149,9 @@ def finetune(
 
 @app.command()
 def classify(
-    dataset: Annotated[str, typer.Argument(help="What to learn: trec6, trec50, imdb, questions, or a file.")],
-    pretrained: Annotated[Path, typer.Option(help="Folder of the language model of stage 2 (or 1).")],
-    out: Annotated[Path, typer.Option(help="Run directory for the classifier.")],
+    dataset: Annotated[str, NamedOrFile],
+    pretrained: option(Path, "Folder of the language model of stage 2 (or 1).", metavar="FOLDER"),
+    out: Out,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
     recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
@@ -140,13 +168,13 @@ def classify(
 
 @app.command()
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="Labelled texts: CSV, TSV or JSONL.")],
+    file: Annotated[Path, typer.Argument(help="Labelled texts: CSV, TSV or JSONL.", metavar="FILE")],
     model: Model,
     text_column: TextColumn = "text", label_column: LabelColumn = "label", encoding: Encoding = "utf-8",
     device: DeviceOption = Device.cpu,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    json_: option(bool, "Print JSON instead of tables.", "--json") = False,
 ):  # fmt: skip
-    """The error of a trained model on labelled texts of yours."""
+    """The error of a trained model on your own texts."""
     from .answers import evaluate_file
 
     _check_device(device)
@@ -157,16 +185,20 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts, or one file, or - for standard input.")] = None,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.text,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
-    stdin: Annotated[Table | None, typer.Option(help="Standard input holds such a table, not lines.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(
+        help="Texts; or one file: a table, or one text a line; or - for standard input.", metavar="TEXT|FILE|-",
+    )] = None,
+    format: option(Format, "How to print.") = Format.text,
+    out: option(Path | None, "Write to this file instead of standard output.", metavar="FILE") = None,
+    stdin: option(Table | None, "Standard input holds such a table, not lines.") = None,
     text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = Device.cpu,
 ):  # fmt: skip
-    """The class of each text, with probabilities, in the order the texts came."""
-    from .answers import predict_texts, read_texts
+    """The class of each text, with probabilities."""
+    from .answers import check_output, predict_texts, read_texts
 
     _check_device(device)
+    if out is not None:
+        check_output(out, texts or ())
     rows = read_texts(texts, text_column=text_column, encoding=encoding, table=stdin and stdin.value)
     predict_texts(rows, model, format.value, out)
 
@@ -182,20 +214,17 @@ def doctor():
 def main(argv=None) -> int:
     """Run the command line -> the exit code. The one place where errors become lines."""
     for stream in (sys.stdout, sys.stderr):  # a text that no encoding can say must not end the program
-        stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return app(args=argv, prog_name="ulmfit", standalone_mode=False) or 0
+        return app(args=arguments or ["--help"], prog_name="ulmfit", standalone_mode=False) or 0
     except InputError as e:
         return _say(str(e), 2)
-    except typer.Abort:
-        return _say("stopped", 130)
-    except KeyboardInterrupt:
-        return _say("stopped; the same command with --resume goes on from the last checkpoint", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone: stop in silence
-        return 0
+    except (typer.Abort, KeyboardInterrupt) as e:
+        return _say(str(e) or "stopped", 130)
     except FloatingPointError as e:
-        return _say(f"training stopped: {e}", 1)
+        return _say(str(e), 1)
     except MemoryError as e:
         return _say(f"out of memory ({e}); a smaller batch_size helps, e.g. --set classify.batch_size=16", 1)
     except OSError as e:
@@ -217,13 +246,14 @@ def _usage_error(e):
     """An unknown option or a missing argument: the line, and where help is."""
     command = e.ctx.command_path if getattr(e, "ctx", None) else "ulmfit"
     if hasattr(e, "format_message"):
-        return _say(f"{e.format_message()} (see {command} --help)", 2)
+        said = e.format_message().replace("Value error, ", "").replace("Input should be", "should be")
+        return _say(f"{said.rstrip('.')} (see {command} --help)", 2)
     return e.exit_code  # --help and the like
 
 
-def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
+def _config(*, recipe="laptop", changes=None, dataset=None, resuming=False, **fields):
     """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
-    from .config import RunConfig, change_recipe, choose_recipe
+    from .config import RunConfig, change_recipe, check, choose_recipe
     from .readers import is_table_path
 
     chosen = change_recipe(choose_recipe(recipe), changes or ())
@@ -232,22 +262,49 @@ def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
             fields[name] = str(Path(fields[name]).resolve())
     if dataset is not None and is_table_path(dataset):
         dataset = str(Path(dataset).resolve())
-    if fields.get("pretrain_text") is not None and Path(fields["pretrain_text"]).exists():
+    if fields.get("pretrain_text") and Path(fields["pretrain_text"]).exists():
         fields["pretrain_text"] = str(Path(fields["pretrain_text"]).resolve())
-    return RunConfig(dataset=dataset, recipe=chosen, **fields)
+    config = RunConfig(dataset=dataset, recipe=chosen, **fields)
+    if not resuming:
+        check(config)
+    return config
 
 
 def _run(config, out, device=Device.cpu, **how):
+    import numpy as np
+
     from .experiment import run_experiment
     from .plots import plot_run
     from .progress import ConsoleProgress
     from .report import print_report
+    from .run_dir import CONFIG
 
     _check_device(device)
+    if how.get("resume") and how.get("overwrite"):
+        raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     console = _console()
-    metrics = run_experiment(config, out, progress=ConsoleProgress(console), **how)
+    progress = ConsoleProgress(console)
+    try:
+        with np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
+            metrics = run_experiment(config, out, progress=progress, **how)
+    except KeyboardInterrupt:
+        began = (Path(out) / CONFIG).is_file()
+        remedy = f"ulmfit run --resume --out {shlex.quote(str(out))}" if began else "the same command again"
+        raise typer.Abort(f"stopped; to go on: {remedy}") from None
+    except FloatingPointError as e:
+        raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
+    finally:
+        progress.end()  # gives the terminal back
     plot_run(out)
     print_report(console, metrics, out)
+
+
+def _refuse_others(ctx, allowed):
+    """With --config, whatever else would change the run."""
+    given = [p for p in ctx.command.params if ctx.get_parameter_source(p.name).name == "COMMANDLINE"]
+    others = [p.opts[-1] if p.opts[0].startswith("-") else p.opts[0].upper() for p in given if p.name not in allowed]
+    if others:
+        raise InputError(f"--config replays a run as it was; leave out {', '.join(others)}, or edit the file instead")
 
 
 def _check_device(device):

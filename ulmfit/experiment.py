@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .baseline import linear_baseline
-from .config import STAGES
+from .config import STAGES, validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
@@ -21,7 +21,7 @@ from .model_files import load_model, save_model
 from .pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
 from .predictor import Predictor
 from .progress import Silent
-from .run_dir import RunDirectory, prepare
+from .run_dir import RunDirectory, check, prepare
 
 
 def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
@@ -33,17 +33,23 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     """
     began = time.perf_counter()
     progress = progress or Silent()
-    out = prepare(out, resume=resume, overwrite=overwrite)
+    out = check(out, resume=resume, overwrite=overwrite)
     run = RunDirectory(out)
     if resume:
         config, minutes = run.load_config(), None
         if run.load_metrics() is not None:
             progress.message(f"{out} is complete; nothing is left to resume")
             return run.load_metrics()
+        progress.message(f"going on with {out} as its config.yaml says")
+    else:
+        config = validated(config)
     dataset = _read_dataset(config, progress) if config.dataset else None
     corpus = _read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
+    if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
+        _check_sources(config, out)
+    prepare(out, resume=resume, overwrite=overwrite)
     run.save_config(config)
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
     metrics = {"dataset": None, "seed": config.seed, "direction": config.direction}
@@ -62,6 +68,16 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     run.save_metrics(metrics)
     run.close()
     return metrics
+
+
+def _check_sources(config, out):
+    """Whether the run can do without what `out` holds, and its language models can be loaded."""
+    for source in (config.pretrained, config.pretrain_text, config.dataset, config.test_file, config.data_dir):
+        if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{source}: --overwrite would delete it with the rest of {out}; name another --out")
+    if config.pretrained is not None:
+        for direction in config.directions:
+            load_language_model(config.pretrained, direction)
 
 
 def _read_dataset(config, progress):

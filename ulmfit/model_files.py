@@ -22,6 +22,7 @@ from .recipes import ModelSize
 from .vocab import Vocab
 
 MODEL, VOCAB = "model.safetensors", "vocab.json"
+WRITTEN_BY = {"language_model": "`ulmfit pretrain` or `finetune`", "classifier": "`ulmfit run` or `classify`"}
 BATCH_NORMS = ("head.bn1", "head.bn2")
 
 
@@ -56,7 +57,8 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     try:
         arrays, metadata = load_arrays(path)
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {MODEL} in it; expected a folder that `ulmfit` has written") from None
+        what = "no such folder" if not folder.is_dir() else f"no {MODEL} in it"
+        raise InputError(f"{folder}: {what}; expected a folder that `ulmfit` has written") from None
     except (CheckpointError, OSError) as e:
         raise InputError(f"{e}; restore the file or train again") from e
     about = _about(path, metadata, kind)
@@ -73,7 +75,7 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     try:
         assign(expected, arrays, "its arrays")
     except ValueError as e:
-        raise InputError(f"{path}: {e}") from None
+        raise InputError(f"{path}: {e}; take {MODEL} and {VOCAB} from the same run") from None
     return Loaded(model, vocab, about["direction"], about["classes"], stats)
 
 
@@ -85,8 +87,14 @@ def _about(path, metadata, kind):
         classes = about["classes"]
         about["classes"] = None if classes is None else tuple(str(c) for c in classes)
         found, direction = about["kind"], about["direction"]
-    except (KeyError, TypeError, ValueError) as e:  # an InputError is a ValueError
-        raise InputError(f"{path}: its metadata do not describe a model of minilstm ({e!r})") from e
-    if found != kind or direction not in DIRECTIONS or (kind == "classifier" and not about["classes"]):
-        raise InputError(f"{path}: expected a {kind.replace('_', ' ')}, got a {str(found).replace('_', ' ')}")
+        if direction not in DIRECTIONS or found not in WRITTEN_BY or (found == "classifier") != bool(about["classes"]):
+            raise ValueError(f"kind {found!r}, direction {direction!r}, classes {about['classes']!r}")
+    except (KeyError, TypeError, ValueError, RecursionError) as e:  # an InputError is a ValueError
+        raise InputError(
+            f"{path}: its metadata do not describe a model of minilstm ({type(e).__name__}: {e}); "
+            "expected a file that `ulmfit` has written"
+        ) from e
+    if found != kind:
+        expected, got = (k.replace("_", " ") for k in (kind, found))
+        raise InputError(f"{path}: expected a {expected}, got a {got}; give a folder of {WRITTEN_BY[kind]}")
     return about

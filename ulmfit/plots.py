@@ -35,8 +35,9 @@ def plot_run(run) -> Path | None:
     return path
 
 
-def smoothed(values, weight=0.95):
-    """A running mean that forgets, corrected for its start as Adam's moments are."""
+def smoothed(values):
+    """A running mean over about a twentieth of all values, corrected for its start as Adam's moments are."""
+    weight = max(0.0, 1 - 20 / max(1, len(values)))
     mean, result = 0.0, []
     for n, value in enumerate(values, start=1):
         mean = weight * mean + (1 - weight) * value

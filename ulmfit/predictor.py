@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minilstm import NonFiniteError
 from minilstm.loss import log_softmax
 
 from .config import DIRECTIONS
@@ -33,7 +34,8 @@ class Predictor:
         """run: a run directory, with `forward/` and `backward/` in it or a single model. Raises InputError."""
         run = Path(run)
         if not run.is_dir():
-            raise InputError(f"{run}: no such folder; --model takes the folder that `ulmfit run` has written")
+            what = "is a file" if run.is_file() else "no such folder"
+            raise InputError(f"{run}: {what}; --model takes the folder that `ulmfit run` has written")
         parts = [run / d for d in DIRECTIONS if (run / d / MODEL).is_file()] or [run]
         return cls([load_model(part, "classifier") for part in parts])
 
@@ -48,6 +50,8 @@ class Predictor:
             ids = [encode(t, c.vocab, c.direction, self.max_tokens) for t in tokens]
             logits = predict_logits(c.model, c.stats, ids).astype(np.float64)
             probabilities = probabilities + np.exp(log_softmax(logits))
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteError("the model's answers are not finite, so training diverged: lower its rate")
         return probabilities / len(self.classifiers)
 
     def predict(self, texts) -> list[str]:

@@ -34,7 +34,7 @@ class ConsoleProgress(Silent):
 
     def __init__(self, console):
         """console: a rich.console.Console"""
-        self.console, self.live = console, None
+        self.console, self.live, self.stage = console, None, None
         self._last_line = time.monotonic()
 
     def message(self, text):
@@ -49,7 +49,8 @@ class ConsoleProgress(Silent):
         self.first_row, self.epoch_began = True, time.monotonic()
         names = ", ".join(group.name for group in groups)
         resumed = f", going on at step {start:,}" if start else ""
-        self.console.print(f"\n[bold]{stage}[/bold]: {n_steps:,} steps{resumed}; layer groups: {names}", highlight=False)
+        line = f"\n[bold]{stage}[/bold]: {n_steps:,} steps{resumed}; layer groups: {names}"
+        self.console.print(line, highlight=False)
         if self.console.is_terminal:
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -68,11 +69,12 @@ class ConsoleProgress(Silent):
     def epoch(self, log, mean_loss, validation):
         if self.first_row:
             names = "".join(f"{name.replace('_', ' '):>18}" for name in validation)
-            self.console.print(f"{'epoch':>7}{'loss':>9}{names}{'rate':>10}{'seconds':>9}", style="dim", highlight=False)
+            line = f"{'epoch':>7}{'loss':>9}{names}{'rate':>10}{'seconds':>9}"
+            self.console.print(line, style="dim", highlight=False)
             self.first_row = False
         values = "".join(f"{'-' if v is None else format(v, '.2f'):>18}" for v in validation.values())
         now = time.monotonic()
-        row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.5f}{now - self.epoch_began:>9.1f}"
+        row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.3g}{now - self.epoch_began:>9.1f}"
         self.console.print(row, highlight=False)
         self.epoch_began = now
 
@@ -85,8 +87,8 @@ class ConsoleProgress(Silent):
         seconds = sum(r.seconds for r in self.recent)
         loss = sum(r.loss for r in self.recent) / len(self.recent)
         left = seconds / len(self.recent) * (self.n_steps - log.step - 1)
-        words = sum(r.tokens for r in self.recent) / seconds
-        return f"loss {loss:.3f}  rate {log.lr:.5f}  {words:,.0f} words/s  {duration(left)} left"
+        words = sum(r.tokens for r in self.recent) / max(seconds, 1e-9)
+        return f"loss {loss:.3f}  rate {log.lr:.3g}  {words:,.0f} words/s  {duration(left)} left"
 
     def _line_is_due(self):
         now = time.monotonic()

@@ -237,7 +237,7 @@ def read_plain_text(source: str | Path | BinaryIO, *, min_words: int = 0,
                     encoding: str = "utf-8") -> Iterator[str]:
     """The documents of a text file (or gzip), parted by blank lines or by WikiText's titles " = Title = "."""
     _check_readable(source)
-    _check_encoding(encoding)
+    check_encoding(encoding)
     documents = (document for name, stream in _members(source)
                  for document in _plain_documents(_decoded_lines(stream, name, encoding)))
     return _long_enough(documents, _name(source), min_words, "text with words in it")
@@ -246,7 +246,7 @@ def read_plain_text(source: str | Path | BinaryIO, *, min_words: int = 0,
 def read_wikiextractor(path: str | Path, *, min_words: int = 100, encoding: str = "utf-8") -> Iterator[str]:
     """The documents <doc ...> ... </doc> that WikiExtractor wrote, from a file, a folder or a tar file."""
     _check_readable(path, folder_ok=True)
-    _check_encoding(encoding)
+    check_encoding(encoding)
     documents = (document for name, stream in _members(path)
                  for document in _wiki_documents(_decoded_lines(stream, name, encoding)))
     return _long_enough(documents, str(path), min_words,
@@ -339,7 +339,8 @@ def _decoded_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         try:
             text = line.decode(encoding)
         except UnicodeDecodeError as error:
-            raise _undecodable(f"{name}:{number}", error, "line") from error
+            hint = "convert the text to UTF-8, for instance with iconv -f latin-1 -t utf-8"
+            raise _undecodable(f"{name}:{number}", error, "line", hint) from error
         if "\0" in text:
             raise InputError(f"{name}:{number}: found a NUL byte, so this is no text; give a plain text file")
         yield text.removeprefix("\ufeff").rstrip("\r\n")
@@ -348,7 +349,7 @@ def _decoded_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
 def _load_text(source: str | Path | TextIO, encoding: str) -> str:
     """The whole file as one string, without its byte order mark; line ends stay as they are."""
     _check_readable(source)
-    _check_encoding(encoding)
+    check_encoding(encoding)
     try:
         text = source.read() if hasattr(source, "read") else Path(source).read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
@@ -365,10 +366,11 @@ def _name(source: object) -> str:
     return str(getattr(source, "name", "<stream>") if hasattr(source, "read") else source)
 
 
-def _check_encoding(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
+    """Raises InputError for a name that is no encoding of text."""
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)      # also refuses codecs that are not for text
-    except LookupError:
+    except (LookupError, ValueError):
         raise InputError(f"unknown encoding {encoding!r}; use --encoding utf-8 or latin-1") from None
 
 

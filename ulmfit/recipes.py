@@ -93,19 +93,28 @@ PAPER = Recipe(
     ),
 )
 
+# [V], one seed each. Pre-training: batches of 16 reach perplexity 96 where 32 reach 119 after the same 672,000 words;
+# a rate of 0.0025 is behind 0.004 all the way; at 0.01, or with betas (0.9, 0.99), it learns no more than word counts.
+# Fine-tuning: after 6 epochs, or with less dropout after 3, the validation perplexity does not fall any more.
+# Classifier: half the rate is 3 points worse; twice the rate, batches of 32 and a factor of 1.5 make no difference.
 LAPTOP = Recipe(
     size=ModelSize(embedding=200, hidden=400, layers=2),
     vocab_size=10_000,
     min_freq=3,
-    pretrain=replace(PAPER.pretrain, epochs=1, batch_size=32, lr=0.004, clip=0.3, dropouts=LM_DROPOUTS.times(0.2)),
-    finetune=replace(PAPER.finetune, batch_size=32, epochs=10, dropouts=LM_DROPOUTS.times(0.7)),
-    classify=replace(PAPER.classify, epochs=20, dropouts=CLASSIFIER_DROPOUTS.times(0.6)),
-)
+    pretrain=replace(PAPER.pretrain, epochs=1, batch_size=16, lr=0.004, clip=0.3, dropouts=LM_DROPOUTS.times(0.2)),
+    finetune=replace(
+        PAPER.finetune, epochs=6, batch_size=32, lr=0.008,
+        dropouts=Dropouts(embedding=0.1, input=0.3, weight=0.25, hidden=0.25, output=0.3),
+    ),
+    classify=replace(PAPER.classify, epochs=15, dropouts=CLASSIFIER_DROPOUTS.times(0.6)),
+)  # fmt: skip
 
+# For the embedded text, where a smaller model bears a higher rate (validation perplexity 9 instead of 41).
 QUICKSTART = replace(
     LAPTOP,
     size=ModelSize(embedding=128, hidden=192, layers=2),
     min_freq=1,
+    pretrain=replace(LAPTOP.pretrain, epochs=5, lr=0.01),
 )
 
 RECIPES = {"paper": PAPER, "laptop": LAPTOP, "quickstart": QUICKSTART}

@@ -1,6 +1,7 @@
 """What a run shows at its end: the error beside the baseline's, a confusion matrix, some predictions."""
 
 import json
+import shlex
 from pathlib import Path
 
 from .progress import duration
@@ -23,10 +24,11 @@ def print_report(console, metrics, out, n_examples=5):
         console.print(confusion_table(metrics["classes"], metrics["confusion"]))
         console.print(_examples(out, n_examples))
     for note in metrics.get("notes", ()):
-        console.print(f"Note: {note}.", style="dim", highlight=False)
-    console.print(f"\nThe run is saved in [bold]{out}[/bold] ({duration(metrics['seconds'])}).", highlight=False)
+        console.print(f"Note: {note}.", style="dim", highlight=False, markup=False)
+    console.print(f"\nThe run is saved in {out} ({duration(metrics['seconds'])}).", highlight=False, markup=False)
     if "test_error" in metrics:
-        console.print(f'Ask it: ulmfit predict "Who invented the telephone?" --model {out}', highlight=False, markup=False)
+        line = f'Ask it: ulmfit predict "Who invented the telephone?" --model {shlex.quote(str(out))}'
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def errors_table(metrics):
@@ -47,8 +49,10 @@ def errors_table(metrics):
 
 def confusion_table(classes, matrix):
     """Rows are the true classes, columns the predicted ones. With many classes only the largest mistakes."""
+    from rich.markup import escape
     from rich.table import Table
 
+    classes = [escape(name) for name in classes]
     if len(classes) > 12:
         table = Table("true class", "taken for", "times", title="Most frequent mistakes")
         pairs = [(matrix[t][p], t, p) for t in range(len(classes)) for p in range(len(classes)) if t != p]

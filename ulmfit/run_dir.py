@@ -9,6 +9,7 @@
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 from minilstm import CheckpointError, load_arrays, save_arrays
 from minilstm.params import assign
 
-from .config import load_config, save_config
+from .config import is_config, load_config, save_config
 from .errors import InputError
 
 CONFIG, LOG, METRICS, CHECKPOINTS = "config.yaml", "log.jsonl", "metrics.json", "checkpoints"
@@ -27,12 +28,30 @@ KEPT = 2  # checkpoints of a stage
 
 
 def prepare(path, *, resume=False, overwrite=False) -> Path:
-    """A folder to write a run into, made or checked before any work is done.
+    """A folder to write a run into, made or checked before any work is done; the run that `overwrite` replaces is
+    deleted.
 
     Raises InputError when it holds something and neither `resume` nor `overwrite` was asked for, when there is
     nothing to resume, when `overwrite` would delete what is not a run, and when it cannot be written.
     """
+    path = check(path, resume=resume, overwrite=overwrite)
+    if overwrite and not resume:
+        for old in path.iterdir():
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    return path
+
+
+def check(path, *, resume=False, overwrite=False) -> Path:
+    """What `prepare` does, without deleting anything."""
     path = Path(path)
+    try:
+        _check(path, resume, overwrite)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror or e}); choose another --out") from e
+    return path
+
+
+def _check(path, resume, overwrite):
     is_run = (path / CONFIG).is_file()
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; name a folder for the run")
@@ -42,17 +61,12 @@ def prepare(path, *, resume=False, overwrite=False) -> Path:
         if not overwrite:
             hint = "--resume continues it, --overwrite starts anew" if is_run else "name another --out"
             raise InputError(f"{path}: already exists and is not empty; {hint}")
-        if not is_run:
-            raise InputError(f"{path}: is not a run directory (no {CONFIG}), so --overwrite will not delete it")
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror}); choose another --out") from e
-    return path
+        if not is_config(path / CONFIG):  # many a program has a config.yaml
+            raise InputError(f"{path}: is not a run directory (no {CONFIG} of one), so --overwrite will not delete it")
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / f".writable-{os.getpid()}"
+    probe.touch()
+    probe.unlink()
 
 
 class RunDirectory:
@@ -60,7 +74,6 @@ class RunDirectory:
 
     def __init__(self, path):
         self.path = Path(path)
-        self._log = None
 
     def save_config(self, config):
         save_config(config, self.path / CONFIG)
@@ -69,22 +82,26 @@ class RunDirectory:
         return load_config(self.path / CONFIG)
 
     def save_metrics(self, metrics):
-        (self.path / METRICS).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        unfinished = self.path / f".{METRICS}.tmp"
+        text = json.dumps(_json_numbers(metrics), indent=2, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(self.path / METRICS)
 
     def load_metrics(self):
         """The metrics of a finished run, or None."""
         path = self.path / METRICS
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError as e:
+            raise InputError(f"{path}: damaged ({e}); delete it, and --resume makes it anew") from e
 
     # --- log.jsonl
 
     def log(self, stage, entry):
         """Append one step's StepLog."""
-        if self._log is None:
-            self._log = open(self.path / LOG, "a", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
         row = {"stage": stage, **entry._asdict()}
-        self._log.write(json.dumps({k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
-        self._log.flush()
+        with open(self.path / LOG, "a", encoding="utf-8") as f:  # opened anew each time: a run may end anywhere
+            f.write(json.dumps({k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
 
     def forget_log(self, stage, from_step):
         """Drop what was logged of `stage` from this step on, since those steps are about to be done again."""
@@ -115,14 +132,19 @@ class RunDirectory:
         for path in self._checkpoints(stage):
             try:
                 arrays, metadata = load_arrays(path)
-            except CheckpointError as e:
-                print(f"warning: {e}; using the checkpoint before it", file=sys.stderr)
+                step, totals = int(metadata["step"]), json.loads(metadata["totals"])
+            except (CheckpointError, KeyError, ValueError) as e:
+                reason = e if isinstance(e, CheckpointError) else f"{path}: not a checkpoint of a run ({e!r})"
+                print(f"warning: {reason}; using the checkpoint before it, if there is one", file=sys.stderr)
                 continue
-            assign(params, _under("params", arrays))
+            try:
+                assign(params, _under("params", arrays))
+            except ValueError as e:
+                raise InputError(f"{path}: {e}; was {CONFIG} changed? Undo that, or start anew with --overwrite") from e
             for moment in optimizer.state:
                 optimizer.state[moment] = _under(f"optimizer.{moment}", arrays)
             carry = _unflatten_carry(_under("carry", arrays), carry_type)
-            return int(metadata["step"]), carry, json.loads(metadata["totals"])
+            return step, carry, totals
         return 0, None, {}
 
     def remove_checkpoints(self, stage):
@@ -134,11 +156,17 @@ class RunDirectory:
         return sorted((self.path / CHECKPOINTS).glob(f"{stage}-????????.safetensors"), reverse=True)
 
     def close(self):
-        """The run is done: close the log, and drop the checkpoints, which nothing needs any more."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        """The run is done: drop the checkpoints, which nothing needs any more."""
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+
+
+def _json_numbers(value):
+    """NaN and infinity, which JSON does not know, as None: the perplexity of a model that has diverged."""
+    if isinstance(value, dict):
+        return {k: _json_numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json_numbers(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flatten(params, optimizer, carry):

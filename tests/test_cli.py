@@ -1,0 +1,323 @@
+"""Every command, end to end, on data of a few rows. What goes wrong is in test_bad_input_*.py."""
+
+import csv
+import io
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from cli_helpers import CLASSES, QUESTIONS, TINY, make_data, predict_json, start, succeeds, train, ulmfit
+
+from minilstm import load_arrays
+from ulmfit.predictor import Predictor
+
+COMMANDS = ("quickstart", "run", "pretrain", "finetune", "classify", "evaluate", "predict", "doctor")
+ODD_TEXTS = [
+    'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "", "   ", "=1+1", "'", '"', "long " * 500,
+    "WHO IS THAT ?", "\u2028", "x\ry",
+]  # fmt: skip
+
+
+def metrics(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def same_model(a, b):
+    a, b = (load_arrays(run / "model.safetensors")[0] for run in (a, b))
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    answer = succeeds(command, "--help")
+    assert f"Usage: ulmfit {command}" in answer.out
+    assert not re.search(r"--[\w-]+ <(path|str|int|float|list)", answer.out)  # words, not Python's types
+    assert all(len(line) <= 80 for line in answer.out.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_lists_the_commands_each_in_one_line(arguments):
+    answer = succeeds(*arguments)
+    assert all(f"\n  {command} " in answer.out for command in COMMANDS)
+    assert "..." not in answer.out.split("Commands:")[1]
+
+
+def test_python_m_ulmfit_is_ulmfit():
+    done = subprocess.run([sys.executable, "-m", "ulmfit", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: ulmfit ")
+
+
+def test_doctor_lists_what_is_here_and_every_kernel():
+    answer = succeeds("doctor")
+    assert "numpy" in answer.out and np.__version__ in answer.out
+    assert "reference" in answer.out and "can it run here?" in answer.out
+
+
+# --- training
+
+
+def test_a_run_tells_what_it_does_and_where_it_is(tiny_data, tmp_path):
+    answer = train(tiny_data, tmp_path / "a run")
+    assert answer.code == 0 and answer.err == ""
+    for part in ("pretrain: ", "finetune: ", "classify: ", "epoch", "Test error on 3 texts", "ULMFiT",
+                 "TF-IDF + linear SVM", "Confusion matrix", "Some predictions", "The run is saved in"):  # fmt: skip
+        assert part in answer.out
+    assert f"--model '{tmp_path}/a run'" in answer.out  # can be copied into a shell
+    assert "\x1b" not in answer.out  # plain lines where there is no terminal
+    assert metrics(tmp_path / "a run")["test_error"] == 0.0  # the first word says the class
+    assert (tmp_path / "a run" / "curves.png").stat().st_size > 10_000
+
+
+def test_without_a_test_file_a_tenth_is_set_aside_and_said_so(tiny_data, tmp_path):
+    options = ["--pretrain-text", tiny_data / "text.txt", "--out", tmp_path / "run", *TINY]
+    answer = succeeds("run", tiny_data / "train.csv", *options)
+    assert "no test file: 6 of 48 rows were set aside as test" in " ".join(answer.out.split())
+    assert metrics(tmp_path / "run")["n_test"] == 6
+
+
+def test_a_replay_gives_the_same_numbers_and_the_same_model(tiny_run, tmp_path):
+    succeeds("run", "--config", tiny_run / "config.yaml", "--out", tmp_path / "replay")
+    keys = ("test_error", "confusion", "n_train", "baseline_error", "dataset", "seed")
+    a, b = metrics(tiny_run), metrics(tmp_path / "replay")
+    assert [a[k] for k in keys] == [b[k] for k in keys]
+    assert a["stages"]["pretrain"]["perplexity"] == b["stages"]["pretrain"]["perplexity"]
+    assert same_model(tiny_run, tmp_path / "replay")
+
+
+def test_a_replay_finds_its_files_from_another_folder(tmp_path, monkeypatch):
+    make_data(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "classify.epochs=1"]
+    succeeds("run", "train.csv", "--test-file", "test.csv", "--pretrain-text", "text.txt", "--out", "r", *TINY, *short)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    succeeds("run", "--config", "../r/config.yaml", "--out", "r")
+    assert same_model(tmp_path / "r", tmp_path / "elsewhere" / "r")
+
+
+def test_both_directions_are_averaged(tiny_data, tmp_path):
+    run = tmp_path / "both"
+    assert train(tiny_data, run, "--direction", "both").code == 0
+    assert metrics(run)["direction"] == "both" and set(metrics(run)["directions"]) == {"forward", "backward"}
+    alone = [Predictor.load(run / d).predict_proba(["who is it ?"]) for d in ("forward", "backward")]
+    answer = json.loads(succeeds("predict", "who is it ?", "--model", run, "--format", "jsonl").out)
+    assert np.allclose(list(answer["probabilities"].values()), np.mean(alone, axis=0)[0], atol=1e-6)
+    assert not np.allclose(*alone, atol=1e-4)
+
+
+def test_the_stages_one_by_one_give_what_run_gives(tiny_run, tiny_data, tmp_path):
+    lm, tuned, model = (tmp_path / name for name in ("lm", "tuned", "model"))
+    data = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv"]
+    answer = succeeds("pretrain", "--text", tiny_data / "text.txt", "--out", lm, *TINY)
+    assert "Test error" not in answer.out and metrics(lm)["stages"]["classify"] is None
+    succeeds("finetune", *data, "--pretrained", lm, "--out", tuned, *TINY)
+    succeeds("classify", *data, "--pretrained", tuned, "--out", model, *TINY)
+    assert same_model(model, tiny_run)
+    again = json.loads(succeeds("evaluate", tiny_data / "test.csv", "--model", model, "--json").out)
+    assert again["error"] == metrics(model)["test_error"] and again["n"] == 3
+    assert again["confusion"] == metrics(model)["confusion"] and again["classes"] == sorted(CLASSES.values())
+    assert succeeds("predict", "who is it ?", "--model", model).out.startswith("HUM\t")
+
+
+def test_run_takes_a_language_model_instead_of_stage_1(tiny_run, tiny_data, tmp_path):
+    data = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv"]
+    succeeds("run", *data, "--pretrained", tiny_run / "pretrain", "--out", tmp_path / "run", *TINY)
+    assert metrics(tmp_path / "run")["stages"]["pretrain"] is None and same_model(tmp_path / "run", tiny_run)
+
+
+def test_minutes_become_steps_in_the_configuration(tiny_data, tmp_path):
+    succeeds("pretrain", "--text", tiny_data / "text.txt", "--out", tmp_path / "lm", "--minutes", "0.01", *TINY)
+    steps = metrics(tmp_path / "lm")["stages"]["pretrain"]["steps"]
+    assert f"steps: {steps}\n" in (tmp_path / "lm" / "config.yaml").read_text() and steps > 1
+
+
+def test_overwrite_replaces_a_run_and_resume_of_a_complete_one_changes_nothing(tiny_data, tmp_path):
+    short = ["--set", "classify.epochs=1"]
+    train(tiny_data, tmp_path / "run", *short)
+    (tmp_path / "run" / "old").touch()
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    answer = train(tiny_data, tmp_path / "run", "--resume")
+    assert answer.code == 0 and "nothing is left to resume" in answer.out and "Test error" in answer.out
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert train(tiny_data, tmp_path / "run", "--overwrite", "--seed", "2", *short).code == 0
+    assert not (tmp_path / "run" / "old").exists()
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != before
+
+
+def test_markup_in_labels_texts_and_folders_is_only_text(tmp_path):
+    """Square brackets are orders to the library that prints."""
+    labels = ("[/b]", "[red]x")
+    rows = [f"[/i] who {n},{labels[0]}\n[what {n},{labels[1]}\n" for n in range(8)]
+    (tmp_path / "[a].csv").write_text("text,label\n" + "".join(rows))
+    (tmp_path / "text.txt").write_text("One two three .")
+    out = tmp_path / "[/run]"
+    short = ["--set", "classify.epochs=1", "--pretrain-text", tmp_path / "text.txt"]
+    answer = succeeds("run", tmp_path / "[a].csv", "--out", out, *TINY, *short)
+    assert "[/b]" in answer.out and "[red]x" in answer.out and "[/run]" in answer.out
+    assert "[/b]" in succeeds("evaluate", tmp_path / "[a].csv", "--model", out).out
+
+
+def test_without_matplotlib_a_run_still_ends(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert train(tiny_data, tmp_path / "run", "--set", "classify.epochs=1").code == 0
+    assert (tmp_path / "run" / "metrics.json").exists() and not (tmp_path / "run" / "curves.png").exists()
+
+
+def test_without_scikit_learn_the_baseline_says_what_it_needs(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    answer = train(tiny_data, tmp_path / "run", "--set", "classify.epochs=1")
+    assert answer.code == 0 and "needs scikit-learn" in answer.out
+    assert metrics(tmp_path / "run")["baseline_error"] is None
+
+
+# --- stopped in the middle
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(tiny_data, tmp_path, monkeypatch):
+    out = tmp_path / "my run"
+    with monkeypatch.context() as m:
+        m.setattr("ulmfit.progress.ConsoleProgress.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        answer = train(tiny_data, out)
+    assert answer.code == 130
+    assert answer.err == f"error: stopped; to go on: ulmfit run --resume --out '{out}'\n"
+    assert succeeds("run", "--resume", "--out", out).out.count("Test error") == 1
+
+
+def test_ctrl_c_before_there_is_a_run(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ulmfit.experiment.load_dataset", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    answer = train(tiny_data, tmp_path / "run")
+    assert (answer.code, answer.err) == (130, "error: stopped; to go on: the same command again\n")
+
+
+def test_a_real_ctrl_c_in_the_middle_of_training(tiny_data, tmp_path, tiny_run):
+    out = tmp_path / "run"
+    steps = ["--set", "classify.epochs=100"]
+    data = ["--test-file", tiny_data / "test.csv", "--pretrain-text", tiny_data / "text.txt"]
+    process = start("run", tiny_data / "train.csv", *data, "--out", out, *TINY, *steps)
+    log, deadline = out / "log.jsonl", time.monotonic() + 60
+    while not (log.exists() and log.read_text().count("classify") > 5) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, f"error: stopped; to go on: ulmfit run --resume --out {out}\n"), stdout
+    assert not (out / "metrics.json").exists()
+    succeeds("run", "--resume", "--out", out)
+    done = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if row["stage"] == "classify"]
+    assert done == list(range(len(done))) and len(done) == metrics(out)["stages"]["classify"]["steps"]
+
+
+# --- predicting
+
+
+def predictions(run, *arguments, **options):
+    """[(text, label, {class: probability})]"""
+    return [(r["text"], r["label"], r["probabilities"]) for r in predict_json(run, *arguments, **options)]
+
+
+def sources(folder, texts):
+    """The same texts given in every way -> {name: (arguments, standard input)}"""
+    lines = "".join(f"{t}\n" for t in texts)
+    objects = "".join(json.dumps({"text": t}) + "\n" for t in texts)
+    table = io.StringIO()
+    csv.writer(table).writerows([["text"], *([t] for t in texts)])
+    tabs = "text\n" + "".join(f"{t}\n" for t in texts)
+    for name, content in {"t.txt": lines, "t.jsonl": objects, "t.csv": table.getvalue(), "t.tsv": tabs}.items():
+        (folder / name).write_text(content, encoding="utf-8", newline="")
+    return {
+        "arguments": (texts, ""), "lines": ([], lines), "dash": (["-"], lines),
+        "stdin jsonl": (["--stdin", "jsonl"], objects), "stdin csv": (["-", "--stdin", "csv"], table.getvalue()),
+        **{name: ([folder / name], "") for name in ("t.txt", "t.jsonl", "t.csv", "t.tsv")},
+    }  # fmt: skip
+
+
+def test_texts_may_come_from_anywhere_and_keep_their_order(tiny_run, tmp_path):
+    texts = ["who is it ?", "where is the café 😀 ?", "what, now ?", "who is it ?", "nothing"]
+    ways = {
+        name: predictions(tiny_run, *arguments, stdin=stdin.encode())
+        for name, (arguments, stdin) in sources(tmp_path, texts).items()
+    }
+    assert all(answers == ways["arguments"] for answers in ways.values())
+    assert [text for text, _, _ in ways["arguments"]] == texts
+    assert len({label for _, label, _ in ways["arguments"]}) == 3
+
+
+def test_a_text_alone_and_in_a_batch_gets_the_same_answer(tiny_run):
+    texts = [text for text, _ in QUESTIONS[:12]] + ["a much longer text than all of the others " * 20, "short"]
+    together = predictions(tiny_run, *texts)
+    for text, (_, label, probabilities) in zip(texts, together, strict=True):
+        [(_, alone, alone_p)] = predictions(tiny_run, text)
+        assert alone == label and probabilities == pytest.approx(alone_p, abs=1e-5)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_odd_texts_come_back_unchanged(format, tiny_run, tmp_path):
+    out = tmp_path / "answers"
+    assert succeeds("predict", *ODD_TEXTS, "--model", tiny_run, "--format", format, "--out", out).out == ""
+    with open(out, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f)) if format == "csv" else [json.loads(line) for line in f]
+    assert [row["text"] for row in rows] == ODD_TEXTS
+    assert all(row["label"] in CLASSES.values() for row in rows)
+    if format == "csv":
+        assert list(rows[0]) == ["text", "label", "p_ENTY", "p_HUM", "p_LOC"]
+        rows = [row | {"probabilities": {c: float(row[f"p_{c}"]) for c in ("ENTY", "HUM", "LOC")}} for row in rows]
+    for row in rows:
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert row["probabilities"][row["label"]] == max(row["probabilities"].values())
+
+
+def test_as_text_each_answer_is_one_line(tiny_run):
+    lines = succeeds("predict", *ODD_TEXTS, "--model", tiny_run).out.split("\n")
+    assert len(lines) == len(ODD_TEXTS) + 1
+    for line, text in zip(lines, ODD_TEXTS, strict=False):
+        label, probability, shown = line.split("\t")
+        assert label in CLASSES.values() and 1 / 3 < float(probability) <= 1 and shown == " ".join(text.split())
+
+
+def test_blank_lines_of_a_file_keep_their_place(tiny_run):
+    answers = predictions(tiny_run, "-", stdin=b"who ?\n\nwhere ?\n")
+    assert [text for text, _, _ in answers] == ["who ?", "", "where ?"]
+
+
+def test_other_columns_and_encodings(tiny_run, tmp_path):
+    (tmp_path / "t.tsv").write_bytes("id\tbody\n1\twho is the café ?\n".encode("latin-1"))
+    options = ["--text-column", "body", "--encoding", "latin-1"]
+    assert predictions(tiny_run, tmp_path / "t.tsv", *options)[0][0] == "who is the café ?"
+    assert predictions(tiny_run, "-", "--encoding", "latin-1", stdin=b"caf\xe9\n")[0][0] == "café"
+
+
+def test_a_reader_that_leaves_early_is_no_error(tiny_run, tmp_path):
+    """`ulmfit predict ... | head -1`, with more to say than a pipe holds"""
+    (tmp_path / "many.txt").write_text("who is the poet of the red river ?\n" * 4000)
+    process = start("predict", tmp_path / "many.txt", "--model", tiny_run)
+    assert process.stdout.readline().startswith("HUM\t")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(timeout=60) == 0
+    process.stderr.close()
+
+
+def test_evaluate_shows_error_interval_and_confusion(tiny_run, tiny_data):
+    answer = succeeds("evaluate", tiny_data / "train.csv", "--model", tiny_run)
+    assert "48 texts: error " in answer.out and "95 % interval" in answer.out and "macro F1" in answer.out
+    numbers = json.loads(succeeds("evaluate", tiny_data / "train.csv", "--model", tiny_run, "--json").out)
+    wrong = sum(n for (t, row) in enumerate(numbers["confusion"]) for p, n in enumerate(row) if t != p)
+    assert numbers["error"] == pytest.approx(100 * wrong / 48)
+    assert sum(itertools.chain(*numbers["confusion"])) == numbers["n"] == 48
+
+
+def test_quickstart_uses_the_data_of_the_package(tmp_path, monkeypatch):
+    """Its real recipe takes minutes and is run by `make quickstart`; here only what it asks for."""
+    asked = []
+    monkeypatch.setattr("ulmfit.cli._run", lambda config, out, **how: asked.append((config, out, how)))
+    assert ulmfit("quickstart", "--seed", "3", "--out", tmp_path / "q").code == 0
+    [(config, out, how)] = asked
+    assert (config.dataset, config.pretrain_text, config.data_dir, config.seed) == ("questions", None, None, 3)
+    assert out == tmp_path / "q" and how == {"overwrite": True}

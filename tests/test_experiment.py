@@ -1,0 +1,382 @@
+"""A whole run, of a few seconds: what it leaves behind, that it can be replayed, and that it survives being killed."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny import DROPOUTS, SIZE
+
+from minilstm import NonFiniteError, load_arrays
+from ulmfit import baseline, experiment, pipeline
+from ulmfit.config import RunConfig, load_config
+from ulmfit.errors import InputError
+from ulmfit.experiment import run_experiment
+from ulmfit.predictor import Predictor
+from ulmfit.progress import Silent
+from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
+from ulmfit.vocab import Vocab
+
+LM = LMTraining(epochs=1, batch_size=2, lr=0.01, bptt=8, dropouts=DROPOUTS)
+RECIPE = Recipe(
+    size=SIZE, vocab_size=60, min_freq=1, pretrain=LM, finetune=LM,
+    classify=ClassifierTraining(epochs=5, batch_size=8, lr=0.05, dropouts=DROPOUTS),
+)  # fmt: skip
+MODELS = ("model.safetensors", "vocab.json")
+
+
+@pytest.fixture(autouse=True)
+def no_baseline(monkeypatch):
+    """scikit-learn takes a second to import; the baseline is tested by itself."""
+    monkeypatch.setattr(experiment, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+
+
+def text(kind, k):
+    return f"is {kind}{k} a {'cat' if k % 2 else 'dog'} ?"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A CSV file for training, one for testing, and a small text."""
+    folder = tmp_path_factory.mktemp("data")
+    for kind, n in (("train", 40), ("test", 10)):
+        with open(folder / f"{kind}.csv", "w", newline="") as f:
+            rows = [(text(kind, k), "feline" if k % 2 else "canine") for k in range(n)]
+            csv.writer(f).writerows([("text", "label"), *rows])
+    (folder / "text.txt").write_text("\n\n".join(f"The cat number {k} sat on a mat ." for k in range(20)))
+    return folder
+
+
+def config(data, **changes):
+    return RunConfig(**{
+        "dataset": str(data / "train.csv"), "test_file": str(data / "test.csv"), "seed": 5,
+        "pretrain_text": str(data / "text.txt"), "recipe": RECIPE, **changes,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """-> the folder of a run in both directions, and its metrics"""
+    out = tmp_path_factory.mktemp("runs") / "both"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(experiment, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+        return out, run_experiment(config(data, direction="both"), out)
+
+
+def model_bytes(out):
+    """Every model and vocabulary that a run has left, by its place."""
+    return {str(p.relative_to(out)): p.read_bytes() for name in MODELS for p in out.rglob(name)}
+
+
+TIMING = {"seconds", "tokens_per_second"}
+
+
+def untimed(metrics):
+    """Metrics without what depends on the hour."""
+    if isinstance(metrics, dict):
+        return {k: untimed(v) for k, v in metrics.items() if k not in TIMING}
+    return metrics
+
+
+def untimed_log(out):
+    return [untimed(json.loads(line)) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+# --- what a run leaves behind
+
+
+def test_the_run_directory_holds_what_the_contract_says(finished):
+    out, _ = finished
+    names = {p.name for p in out.iterdir()}
+    assert {"config.yaml", "log.jsonl", "metrics.json", "predictions.jsonl", "forward", "backward"} <= names
+    assert "checkpoints" not in names
+    for direction in ("forward", "backward"):
+        for folder in (out / direction, out / direction / "pretrain", out / direction / "finetune"):
+            assert all((folder / name).is_file() for name in MODELS)
+
+
+def test_a_run_of_one_direction_has_its_model_at_the_top(data, tmp_path):
+    run_experiment(config(data, direction="backward"), tmp_path / "run")
+    assert all((tmp_path / "run" / name).is_file() for name in MODELS)
+    assert not (tmp_path / "run" / "backward").exists()
+    predictor = Predictor.load(tmp_path / "run")
+    assert [c.direction for c in predictor.classifiers] == ["backward"]
+    assert predictor.classes == ("canine", "feline")
+
+
+def test_metrics_have_the_contracts_keys(finished):
+    out, metrics = finished
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert set(metrics) >= {
+        "dataset", "n_train", "n_test", "seed", "direction", "test_error", "test_error_ci95", "baseline_error",
+        "seconds", "stages", "versions", "commit",
+    }  # fmt: skip
+    assert (metrics["n_train"], metrics["n_valid"], metrics["n_test"]) == (36, 4, 10)
+    assert metrics["seed"] == 5 and metrics["direction"] == "both" and metrics["baseline_error"] == 50.0
+    low, high = metrics["test_error_ci95"]
+    assert 0 <= low <= metrics["test_error"] <= high <= 100
+    for stage, number in (("pretrain", "perplexity"), ("finetune", "perplexity"), ("classify", "validation_error")):
+        assert {"seconds", "steps", "tokens", "tokens_per_second", number} <= set(metrics["stages"][stage])
+    assert metrics["versions"]["numpy"] == np.__version__
+
+
+def test_stages_add_up_both_directions(finished):
+    _, metrics = finished
+    for stage, total in metrics["stages"].items():
+        each = [metrics["directions"][d][stage] for d in ("forward", "backward")]
+        for key in ("steps", "tokens", "seconds"):
+            assert total[key] == pytest.approx(each[0][key] + each[1][key])
+        number = "validation_error" if stage == "classify" else "perplexity"
+        assert total[number] == pytest.approx((each[0][number] + each[1][number]) / 2)
+
+
+def test_the_log_has_every_step_of_every_stage(finished):
+    out, metrics = finished
+    rows = untimed_log(out)
+    for direction in ("forward", "backward"):
+        for stage, report in metrics["directions"][direction].items():
+            steps = [r["step"] for r in rows if r["stage"] == f"{stage}-{direction}"]
+            assert steps == list(range(report["steps"]))
+
+
+def test_predictions_and_confusion_tell_the_same_error(finished):
+    out, metrics = finished
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    wrong = sum(r["label"] != r["predicted"] for r in rows)
+    assert len(rows) == 10 and metrics["test_error"] == 100 * wrong / 10
+    confusion = np.array(metrics["confusion"])
+    assert confusion.sum() == 10 and np.trace(confusion) == 10 - wrong and metrics["classes"] == ["canine", "feline"]
+    predictor = Predictor.load(out)
+    p = predictor.predict_proba([r["text"] for r in rows])
+    np.testing.assert_allclose(p, [list(r["probabilities"].values()) for r in rows], atol=2e-6)
+    assert rows[3]["text"] == "is test3 a cat ?" and rows[3]["label"] == "feline"
+
+
+def test_backward_and_forward_are_two_models(finished):
+    out, _ = finished
+    models = [load_arrays(out / d / "model.safetensors") for d in ("forward", "backward")]
+    assert [json.loads(m["minilstm"])["direction"] for _, m in models] == ["forward", "backward"]
+    assert (models[0][0]["head.linear1.weight"] != models[1][0]["head.linear1.weight"]).any()
+
+
+def test_the_vocabulary_is_the_union_of_text_and_training_rows(finished, data):
+    out, _ = finished
+    before, after = (Vocab.load(out / "forward" / f / "vocab.json") for f in ("pretrain", "finetune"))
+    assert after.itos[: len(before)] == before.itos and "mat" in before and "cat" in before
+    new = set(after.itos[len(before) :])
+    assert len([w for w in new if w.startswith("train")]) == 36  # the four others are validation
+    assert not [w for w in after.itos if w.startswith("test")]
+
+
+# --- reproducibility
+
+
+@pytest.mark.parametrize("source", ["config", "yaml"])
+def test_a_replay_gives_the_same_numbers_and_the_same_bytes(source, finished, data, tmp_path):
+    out, metrics = finished
+    again = config(data, direction="both") if source == "config" else load_config(out / "config.yaml")
+    replayed = run_experiment(again, tmp_path / "again")
+    assert untimed(replayed) == untimed(metrics)
+    assert model_bytes(tmp_path / "again") == model_bytes(out)
+    assert untimed_log(tmp_path / "again") == untimed_log(out)
+
+
+def test_another_seed_gives_another_model(finished, data, tmp_path):
+    out, _ = finished
+    run_experiment(config(data, seed=6), tmp_path / "other")
+    other = (tmp_path / "other" / "model.safetensors").read_bytes()
+    assert other != (out / "forward" / "model.safetensors").read_bytes()
+
+
+def test_a_limit_in_minutes_is_frozen_as_steps(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "steps_in", lambda minutes, task: 3)
+    metrics = run_experiment(config(data), tmp_path / "run", minutes=0.1)
+    frozen = load_config(tmp_path / "run" / "config.yaml")
+    assert frozen.recipe.pretrain.steps == 3 == metrics["stages"]["pretrain"]["steps"]
+    monkeypatch.setattr(experiment, "steps_in", lambda minutes, task: 1 / 0)  # a replay measures nothing
+    run_experiment(frozen, tmp_path / "replay")
+    assert model_bytes(tmp_path / "replay") == model_bytes(tmp_path / "run")
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAt(Silent):
+    """The power fails at a step of a stage, or as the stage begins."""
+
+    def __init__(self, stage, step):
+        self.where, self.stage, self.starts = (stage, step), None, {}
+
+    def begin(self, stage, n_steps, start, groups):
+        self.stage, self.starts[stage] = stage, start
+        if self.where == (stage, "begin"):
+            raise Killed
+
+    def step(self, log):
+        if self.where == (self.stage, log.step):
+            raise Killed
+
+
+def resumed(cfg, out, kills):
+    """A run that is killed at each of these places, one after the other -> metrics, the last Progress"""
+    for n, (stage, step) in enumerate(kills):
+        with pytest.raises(Killed):
+            run_experiment(cfg if n == 0 else None, out, resume=n > 0, progress=KilledAt(stage, step))
+        assert not (out / "metrics.json").exists()
+    last = KilledAt(None, None)
+    return run_experiment(None, out, resume=True, progress=last), last
+
+
+KILLS = {
+    "within stage 1": [("pretrain-forward", 3)],
+    "before stage 2": [("finetune-forward", "begin")],
+    "within stage 2": [("finetune-forward", 4)],
+    "at stage 2's last step": [("finetune-forward", 13)],
+    "within stage 3, as groups are unfrozen": [("classify-forward", 7)],
+    "in the second direction": [("finetune-backward", 2)],
+    "again and again": [("pretrain-forward", 5), ("pretrain-forward", 6), ("classify-forward", 12),
+                        ("classify-backward", "begin"), ("classify-backward", 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("every_step", [True, False], ids=["checkpoint at every step", "checkpoint at a stage's end"])
+@pytest.mark.parametrize("kills", KILLS.values(), ids=KILLS)
+def test_a_killed_run_goes_on_to_the_same_bytes(kills, every_step, finished, data, tmp_path, monkeypatch):
+    out, metrics = finished
+    if every_step:
+        monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)
+    again, progress = resumed(config(data, direction="both"), tmp_path / "run", kills)
+    assert model_bytes(tmp_path / "run") == model_bytes(out)
+    assert untimed(again) == untimed(metrics)
+    assert untimed_log(tmp_path / "run") == untimed_log(out)
+    stage, step = kills[-1]
+    assert progress.starts[stage] == (step if every_step and step != "begin" else 0)  # it did not begin anew
+
+
+def test_a_damaged_checkpoint_is_passed_over_on_the_way_on(finished, data, tmp_path, monkeypatch, capsys):
+    out, _ = finished
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)
+    with pytest.raises(Killed):
+        run_experiment(config(data, direction="both"), tmp_path / "run", progress=KilledAt("classify-forward", 9))
+    newest = max((tmp_path / "run" / "checkpoints").glob("classify-forward-*"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    progress = KilledAt(None, None)
+    run_experiment(None, tmp_path / "run", resume=True, progress=progress)
+    assert progress.starts["classify-forward"] == 8 and capsys.readouterr().err.count("warning: ") == 1
+    assert model_bytes(tmp_path / "run") == model_bytes(out)
+
+
+def test_nothing_is_left_to_resume_of_a_complete_run(finished):
+    out, metrics = finished
+    before = model_bytes(out)
+    assert run_experiment(None, out, resume=True) == metrics
+    assert model_bytes(out) == before
+
+
+def test_the_models_of_a_killed_direction_do_not_hide_the_rest(data, tmp_path):
+    """A run that is not complete has no metrics, and says so by being resumable."""
+    with pytest.raises(Killed):
+        run_experiment(config(data), tmp_path / "run", progress=KilledAt("classify", "begin"))
+    with pytest.raises(InputError, match="--resume continues it, --overwrite starts anew"):
+        run_experiment(config(data), tmp_path / "run")
+    with pytest.raises(InputError, match="model.safetensors"):
+        Predictor.load(tmp_path / "run")
+    run_experiment(config(data), tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+# --- the test set
+
+
+def test_the_test_set_is_read_once_at_the_end(data, tmp_path, monkeypatch):
+    calls, progress = [], KilledAt(None, None)
+
+    def predict_proba(self, texts):
+        calls.append((list(texts), progress.stage))
+        return original(self, texts)
+
+    original = Predictor.predict_proba
+    monkeypatch.setattr(Predictor, "predict_proba", predict_proba)
+    run_experiment(config(data), tmp_path / "run", progress=progress)
+    assert calls == [([text("test", k) for k in range(10)], "classify")]
+
+
+def test_other_test_texts_change_no_model(finished, data, tmp_path):
+    """Nothing of the test file leaks into any stage."""
+    out, metrics = finished
+    (tmp_path / "other.csv").write_text("text,label\nsomething else altogether,canine\nand a mat,feline\n")
+    cfg = config(data, test_file=str(tmp_path / "other.csv"))
+    other = run_experiment(cfg, tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (out / "forward" / "model.safetensors").read_bytes()
+    assert other["n_test"] == 2 and other["stages"]["classify"]["validation_error"] is not None
+
+
+def test_the_baseline_learns_from_training_and_validation_rows(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(experiment, "linear_baseline", lambda *args: seen.append(args))
+    metrics = run_experiment(config(data), tmp_path / "run")
+    (texts, labels, test), = seen
+    assert metrics["baseline_error"] is None  # as without scikit-learn
+    assert sorted(texts) == sorted(text("train", k) for k in range(40))
+    assert all(("cat" in t) == bool(k) for t, k in zip(texts, labels, strict=True)) and len(test) == 10
+
+
+def test_the_linear_baseline_learns_a_separable_task():
+    pytest.importorskip("sklearn")
+    texts = [f"is {k} a {'cat' if k % 2 else 'dog'}" for k in range(20)]
+    predicted = baseline.linear_baseline(texts, np.arange(20) % 2, ["a cat ?", "some dog"])
+    assert predicted.tolist() == [1, 0]
+
+
+# --- a language model from elsewhere
+
+
+def test_a_pretrained_model_stands_in_for_stage_1(finished, data, tmp_path):
+    out, metrics = finished
+    cfg = config(data, pretrained=str(out / "forward" / "pretrain"), stages=("finetune", "classify"))
+    again = run_experiment(cfg, tmp_path / "run")
+    model = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert model == (out / "forward" / "model.safetensors").read_bytes()
+    assert again["stages"]["pretrain"] is None and "perplexity" in again["stages"]["finetune"]
+
+
+def test_a_pretrained_model_of_the_other_direction_is_refused(finished, data, tmp_path):
+    out, _ = finished
+    cfg = config(data, pretrained=str(out / "backward" / "pretrain"), stages=("finetune", "classify"))
+    with pytest.raises(InputError, match="pretrain: reads backward, and a forward one is needed"):
+        run_experiment(cfg, tmp_path / "run")
+
+
+def test_pretraining_alone_needs_no_data_set(data, tmp_path):
+    cfg = config(data, dataset=None, test_file=None, stages=("pretrain",))
+    metrics = run_experiment(cfg, tmp_path / "run")
+    assert metrics["stages"]["classify"] is None and metrics["stages"]["pretrain"]["perplexity"] > 1
+    assert json.loads(load_arrays(tmp_path / "run" / "model.safetensors")[1]["minilstm"])["kind"] == "language_model"
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"dataset": "trec7"}, "unknown data set 'trec7': did you mean 'trec6'"),
+    ({"dataset": "nowhere.csv"}, "nowhere.csv"),
+    ({"pretrain_text": "nowhere.txt"}, "nowhere.txt"),
+    ({"text_column": "txet"}, "txet"),
+])  # fmt: skip
+def test_bad_input_is_found_before_any_training_and_leaves_no_run(changes, message, data, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_experiment(config(data, **changes), tmp_path / "run", progress=KilledAt("pretrain", "begin"))
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_recipe_that_diverges_stops_and_says_where(data, tmp_path):
+    stage = replace(RECIPE.classify, lr=1e36, schedule="constant", unfreezing="full", clip=None)
+    wild = replace(RECIPE, classify=stage)
+    with pytest.raises(NonFiniteError, match=r"step \d+: "), np.errstate(all="ignore"):
+        run_experiment(config(data, recipe=wild), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_configuration_made_in_code_is_checked_before_any_work(tmp_path):
+    with pytest.raises(InputError, match="direction: expected"):
+        run_experiment(RunConfig("questions", direction="sideways"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

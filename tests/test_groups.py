@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import classifier, language_model
+
+from ulmfit.groups import UNFREEZING, discriminative_lrs, layer_groups, lrs_by_name
+from ulmfit.recipes import ModelSize
+
+
+def models(layers):
+    size = ModelSize(embedding=2, hidden=3, layers=layers, head=2)
+    return {"language_model": language_model(4, size), "classifier": classifier(4, size)}
+
+
+@pytest.mark.parametrize("kind", ["language_model", "classifier"])
+@pytest.mark.parametrize("layers", [1, 2, 3, 12])
+def test_every_parameter_is_in_exactly_one_group(kind, layers):
+    """Twelve layers: `_l1` must not catch `_l10` and `_l11`."""
+    model = models(layers)[kind]
+    groups = layer_groups(model)
+    names = [name for group in groups for name in group.params]
+    assert len(names) == len(set(names)) and set(names) == set(model.params)
+    assert all(len(group.params) == 4 for group in groups if group.name.startswith("lstm"))
+
+
+def test_groups_are_listed_lowest_first():
+    groups = layer_groups(models(2)["classifier"])
+    assert [g.name for g in groups] == ["embedding", "lstm_0", "lstm_1", "head"]
+    assert groups[0].params == ("encoder.embedding.weight",)
+    assert groups[1].params == tuple(
+        f"encoder.lstm.{n}_l0" for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    assert all(n.startswith("head.") for n in groups[-1].params) and len(groups[-1].params) == 8
+
+
+def test_a_language_models_tied_embedding_goes_with_its_decoder():
+    groups = layer_groups(models(3)["language_model"])
+    assert [g.name for g in groups] == ["lstm_0", "lstm_1", "lstm_2", "decoder"]
+    assert set(groups[-1].params) == {"encoder.embedding.weight", "decoder.bias"}
+
+
+def test_discriminative_rates_by_hand():
+    """Section 3.2: the rate of a layer is that of the layer above, divided by 2.6."""
+    assert discriminative_lrs(0.01, 4) == pytest.approx([0.01 / 17.576, 0.01 / 6.76, 0.01 / 2.6, 0.01])
+    assert discriminative_lrs(0.01, 3, factor=1) == [0.01] * 3
+    assert discriminative_lrs(0.5, 1) == [0.5]
+
+
+@given(lr=st.floats(1e-6, 1), n=st.integers(1, 8), factor=st.floats(1.1, 10))
+def test_rates_rise_by_the_factor_from_group_to_group(lr, n, factor):
+    lrs = discriminative_lrs(lr, n, factor)
+    assert len(lrs) == n and lrs[-1] == lr
+    np.testing.assert_allclose(np.divide(lrs[1:], lrs[:-1]), factor)
+
+
+def test_every_parameter_gets_the_rate_of_its_group():
+    model = models(2)["classifier"]
+    lrs = lrs_by_name(layer_groups(model), [1.0, 2.0, 3.0, 4.0])
+    assert lrs.keys() == model.params.keys()
+    assert lrs["encoder.embedding.weight"] == 1 and lrs["encoder.lstm.bias_hh_l0"] == 2
+    assert lrs["encoder.lstm.weight_ih_l1"] == 3 and lrs["head.bn1.bias"] == lrs["head.linear2.weight"] == 4
+    with pytest.raises(ValueError):
+        lrs_by_name(layer_groups(model), [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "plan, unfrozen",
+    [
+        ("gradual", [1, 2, 3, 4, 5, 5, 5]),  # section 3.3: one more each epoch
+        ("two_step", [1, 2, 5, 5, 5, 5, 5]),  # the authors' train_clas.py
+        ("full", [5] * 7),
+        ("last", [1] * 7),
+    ],
+)
+def test_unfreezing_plans(plan, unfrozen):
+    assert [UNFREEZING[plan](epoch, 5) for epoch in range(7)] == unfrozen
+
+
+@pytest.mark.parametrize("plan", list(UNFREEZING))
+@given(epoch=st.integers(0, 100), n_groups=st.integers(3, 6))
+def test_a_plan_never_freezes_again_and_always_trains_the_head(plan, epoch, n_groups):
+    now, later = UNFREEZING[plan](epoch, n_groups), UNFREEZING[plan](epoch + 1, n_groups)
+    assert 1 <= now <= later <= n_groups

@@ -1,0 +1,206 @@
+"""A model on disk: it comes back as it was, and every kind of damage is one line that names the file."""
+
+import json
+import stat
+
+import numpy as np
+import pytest
+from problems import copies, same_bits
+from tiny import classifier, language_model, spread
+
+from minilstm import load_arrays, save_arrays
+from ulmfit.errors import InputError
+from ulmfit.model_files import load_model, save_model
+from ulmfit.text import SPECIAL_TOKENS
+from ulmfit.vocab import Vocab
+
+VOCAB = Vocab((*SPECIAL_TOKENS, "cat", "dog", "émue"))
+CLASSES = ("ABBR", "dé s", "3")
+
+
+def saved_lm(folder, direction="backward"):
+    model = spread(language_model(len(VOCAB), dtype=np.float32), np.random.default_rng(0))
+    save_model(folder, model, VOCAB, direction)
+    return model
+
+
+def saved_classifier(folder, direction="forward"):
+    rng = np.random.default_rng(0)
+    model = spread(classifier(len(VOCAB), dtype=np.float32), rng)
+    stats = tuple(
+        type(s)(*(rng.random(a.shape).astype(np.float32) for a in s)) for s in model.initial_stats()
+    )
+    save_model(folder, model, VOCAB, direction, classes=CLASSES, stats=stats)
+    return model, stats
+
+
+SAVERS = {"language_model": saved_lm, "classifier": saved_classifier}
+every_kind = pytest.mark.parametrize("kind", list(SAVERS))
+
+
+def refused(folder, kind, name="model.safetensors"):
+    """-> the one line in which the folder is refused"""
+    with pytest.raises(InputError) as e:
+        load_model(folder, kind)
+    message = str(e.value)
+    assert "\n" not in message and str(folder) in message and name in message
+    return message
+
+
+def test_a_language_model_comes_back(tmp_path):
+    model = saved_lm(tmp_path / "new" / "folder")
+    loaded = load_model(tmp_path / "new" / "folder", "language_model")
+    same_bits(copies(loaded.model.params), copies(model.params))
+    assert (loaded.vocab, loaded.direction, loaded.classes, loaded.stats) == (VOCAB, "backward", None, None)
+    assert loaded.model.size == model.size
+
+
+def test_a_classifier_comes_back_with_classes_and_running_statistics(tmp_path):
+    model, stats = saved_classifier(tmp_path)
+    loaded = load_model(tmp_path, "classifier")
+    same_bits(copies(loaded.model.params), copies(model.params))
+    for a, b in zip(loaded.stats, stats, strict=True):
+        same_bits(a._asdict(), b._asdict())
+    assert (loaded.vocab, loaded.direction, loaded.classes) == (VOCAB, "forward", CLASSES)
+    ids, lengths = np.array([[2, 9], [10, 1]]), np.array([2, 1])
+    logits = [m.forward(ids, lengths, stats)[0] for m in (loaded.model, model)]
+    np.testing.assert_allclose(*logits, rtol=1e-4)  # whatever kernel is chosen here
+
+
+@every_kind
+def test_the_same_model_gives_the_same_bytes(kind, tmp_path):
+    SAVERS[kind](tmp_path / "a"), SAVERS[kind](tmp_path / "b")
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert files == ["model.safetensors", "vocab.json"]
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+    assert stat.S_IMODE((tmp_path / "a" / "model.safetensors").stat().st_mode) & 0o044  # others may read it
+
+
+def test_running_statistics_have_torchs_names(tmp_path):
+    saved_classifier(tmp_path)
+    names = load_arrays(tmp_path / "model.safetensors")[0]
+    assert {n for n in names if "running" in n} == {
+        f"head.{bn}.running_{s}" for bn in ("bn1", "bn2") for s in ("mean", "var")
+    }
+
+
+# --- damage
+
+
+@every_kind
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_there(kind, there, tmp_path):
+    folder = tmp_path / "nowhere"
+    if there:
+        folder.mkdir()
+    assert "expected a folder that `ulmfit` has written" in refused(folder, kind, "")
+
+
+@every_kind
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "text", "header"])
+def test_a_damaged_model(kind, damage, tmp_path):
+    SAVERS[kind](tmp_path)
+    path = tmp_path / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "bit":
+        data[-7] ^= 4
+    new = {"cut": data[:-50], "empty": b"", "bit": data, "text": b"hello", "header": b"\xff" * 8 + data[8:]}[damage]
+    path.write_bytes(new)
+    assert "restore the file or train again" in refused(tmp_path, kind)
+
+
+@every_kind
+def test_a_model_without_its_vocabulary(kind, tmp_path):
+    SAVERS[kind](tmp_path)
+    (tmp_path / "vocab.json").unlink()
+    refused(tmp_path, kind, "vocab.json")
+
+
+@every_kind
+def test_a_damaged_vocabulary(kind, tmp_path):
+    SAVERS[kind](tmp_path)
+    (tmp_path / "vocab.json").write_text('{"format": "ulmfit-vo')
+    refused(tmp_path, kind, "vocab.json")
+
+
+@every_kind
+def test_the_vocabulary_of_another_model(kind, tmp_path):
+    SAVERS[kind](tmp_path)
+    Vocab((*VOCAB.itos, "one", "more")).save(tmp_path / "vocab.json")
+    assert "encoder.embedding.weight: expected shape (14, 6), got (12, 6)" in refused(tmp_path, kind)
+
+
+@every_kind
+def test_a_model_of_the_other_kind(kind, tmp_path):
+    SAVERS[kind](tmp_path)
+    other = {"language_model": "classifier", "classifier": "language_model"}[kind]
+    message = refused(tmp_path, other)
+    assert f"expected a {other.replace('_', ' ')}, got a {kind.replace('_', ' ')}" in message
+
+
+def rewritten(folder, change_arrays=None, **about):
+    """The saved model once more, with arrays or metadata changed (and the checksum right)."""
+    path = folder / "model.safetensors"
+    arrays, metadata = load_arrays(path)
+    metadata = {"minilstm": json.dumps(json.loads(metadata["minilstm"]) | about)}
+    save_arrays(path, change_arrays(arrays) if change_arrays else arrays, metadata)
+
+
+@every_kind
+def test_wrong_sizes_are_listed_one_and_all(kind, tmp_path):
+    SAVERS[kind](tmp_path)
+
+    def change(arrays):
+        arrays["encoder.lstm.weight_hh_l0"] = np.zeros((3, 3), np.float32)
+        arrays["encoder.lstm.bias_ih_l1"] = np.zeros(5, np.float32)
+        del arrays["encoder.lstm.bias_hh_l1"]
+        return arrays | {"extra": np.zeros(1, np.float32)}
+
+    rewritten(tmp_path, change)
+    message = refused(tmp_path, kind)
+    for mismatch in (
+        "encoder.lstm.weight_hh_l0: expected shape (32, 8), got (3, 3)",
+        "encoder.lstm.bias_ih_l1: expected shape (24,), got (5,)",
+        "encoder.lstm.bias_hh_l1: missing",
+        "extra: not expected",
+    ):
+        assert mismatch in message
+
+
+def test_missing_running_statistics(tmp_path):
+    saved_classifier(tmp_path)
+    rewritten(tmp_path, lambda arrays: {n: a for n, a in arrays.items() if "running_var" not in n})
+    message = refused(tmp_path, "classifier")
+    assert "head.bn1.running_var: missing" in message and "head.bn2.running_var: missing" in message
+
+
+BAD_METADATA = {
+    "another kind": {"kind": "transformer"},
+    "no direction": {"direction": "sideways"},
+    "sizes of another program": {"size": {"d_model": 3}},
+    "a size that is no number": {"size": {"embedding": "x"}},
+    "a negative size": {"size": {"embedding": -6, "hidden": 8, "layers": 2, "head": 5}},
+    "no layers": {"size": {"embedding": 6, "hidden": 8, "layers": 0, "head": 5}},
+    "no sizes": {"size": None},
+    "classes that are a number": {"classes": 5},
+    "no classes": {"classes": []},
+}
+
+
+@pytest.mark.parametrize("about", BAD_METADATA.values(), ids=BAD_METADATA)
+def test_metadata_that_describe_no_model(about, tmp_path):
+    saved_classifier(tmp_path)
+    rewritten(tmp_path, **about)
+    assert "do not describe a model" in refused(tmp_path, "classifier")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"format": "pt"}, *({"minilstm": text} for text in ("{", "[1]", "null"))])
+def test_a_foreign_safetensors_file(metadata, tmp_path):
+    saved_lm(tmp_path)
+    save_arrays(tmp_path / "model.safetensors", {"a": np.zeros(3)}, metadata)
+    assert "metadata do not describe a model" in refused(tmp_path, "language_model")
+
+
+def test_a_folder_where_the_file_should_be(tmp_path):
+    (tmp_path / "model.safetensors").mkdir()
+    refused(tmp_path, "classifier")

@@ -1,0 +1,250 @@
+"""The three stages: what each is given, what it starts from, and what it must never see."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from problems import copies, same_bits
+from tiny import DROPOUTS, SIZE, language_model, spread
+
+from ulmfit import pipeline
+from ulmfit.corpus import Corpus
+from ulmfit.datasets import Dataset, Split
+from ulmfit.pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
+from ulmfit.progress import Silent
+from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
+from ulmfit.run_dir import RunDirectory
+from ulmfit.text import tokenize
+from ulmfit.train import predict_logits
+from ulmfit.vocab import Vocab
+
+LM = LMTraining(epochs=2, batch_size=2, lr=0.01, bptt=6, dropouts=DROPOUTS)
+RECIPE = Recipe(
+    size=SIZE, vocab_size=60, min_freq=1, pretrain=LM, finetune=LM,
+    classify=ClassifierTraining(epochs=5, batch_size=4, lr=0.01, max_tokens=7, dropouts=DROPOUTS),
+)  # fmt: skip
+CORPUS = Corpus([f"the cat number {word} sat on a mat ." for word in "one two three four five six".split()])
+
+
+def rows(kind, n):
+    """Texts that each hold a word of their own."""
+    return Split([f"is {kind}{k} the {'cat' if k % 2 else 'dog'} ?" for k in range(n)], np.arange(n) % 2)
+
+
+TRAIN, VALID, TEST = rows("train", 9), rows("valid", 4), rows("test", 4)
+DATASET = Dataset("pets", ("dog", "cat"), TRAIN, VALID, TEST, corpus=TRAIN.texts, notes=())
+
+
+class Recorder(Silent):
+    """What training tells."""
+
+    def __init__(self):
+        self.stages, self.steps, self.epochs = [], [], []
+
+    def begin(self, stage, n_steps, start, groups):
+        self.stages.append((stage, n_steps, start))
+
+    def step(self, log):
+        self.steps.append(log)
+
+    def epoch(self, log, mean_loss, validation):
+        self.epochs.append((log.step, mean_loss, validation))
+
+
+@pytest.fixture
+def stage(tmp_path):
+    def make(name="stage"):
+        return Stage(RunDirectory(tmp_path), name, Recorder())
+
+    return make
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    """Every task that is trained, in order."""
+    seen = []
+
+    def fit(task, *args, **options):
+        seen.append(task)
+        return original(task, *args, **options)
+
+    original = pipeline.fit
+    monkeypatch.setattr(pipeline, "fit", fit)
+    return seen
+
+
+def some_model(seed=0):
+    """A language model of a small vocabulary of its own."""
+    vocab = Vocab.build(CORPUS.counts(), min_freq=1)
+    model = spread(language_model(len(vocab), dtype=np.float32), np.random.default_rng(seed))
+    return model, vocab
+
+
+# --- stage 1
+
+
+def test_pretraining_holds_one_document_in_a_hundred_out():
+    corpus = Corpus([f"word{n}" for n in range(200)])
+    recipe = dataclasses.replace(RECIPE, vocab_size=1000)
+    task, vocab, valid = prepare_pretraining(corpus, recipe, 1, "forward")
+    train = [tuple(d) for d in task.batches.documents]
+    held_out = [tuple(d) for d in valid]
+    assert len(train) == 198 and len(held_out) == 2 and not set(train) & set(held_out)
+    assert sorted(train + held_out) == sorted(tuple(d) for d in corpus.encode(vocab))
+    others = prepare_pretraining(corpus, recipe, 2, "forward")[2]
+    assert [tuple(d) for d in others] != held_out
+    same = prepare_pretraining(corpus, recipe, 1, "forward")[2]
+    assert [tuple(d) for d in same] == held_out
+
+
+def test_backward_models_read_every_document_from_its_end():
+    forward, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "forward")
+    backward, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "backward")
+    assert all(
+        (a == b[::-1]).all() for a, b in zip(forward.batches.documents, backward.batches.documents, strict=True)
+    )
+
+
+def test_the_vocabulary_obeys_size_and_frequency():
+    small = dataclasses.replace(RECIPE, vocab_size=12)
+    assert len(prepare_pretraining(CORPUS, small, 1, "forward")[1]) == 12
+    frequent = dataclasses.replace(RECIPE, min_freq=2)
+    vocab = prepare_pretraining(CORPUS, frequent, 1, "forward")[1]
+    assert "cat" in vocab and "three" not in vocab
+
+
+def test_pretraining_reports_what_it_did(stage):
+    s = stage("pretrain")
+    model, vocab, report = pretrain(s, CORPUS, RECIPE, 1, "forward")
+    assert model.params["decoder.bias"].shape == (len(vocab),) and report["vocab_size"] == len(vocab)
+    assert report["steps"] == len(s.progress.steps) == s.progress.stages[0][1]
+    assert report["tokens"] == sum(log.tokens for log in s.progress.steps) > 0 and report["seconds"] > 0
+    assert report["tokens_per_second"] == pytest.approx(report["tokens"] / report["seconds"])
+    assert report["unknown_percent"] == 0 and report["perplexity"] > 1
+    assert len(s.progress.epochs) == 2 and s.progress.epochs[-1][2] == {"perplexity": report["perplexity"]}
+
+
+def test_one_epoch_means_the_mean_of_its_losses(stage):
+    s = stage()
+    pretrain(s, CORPUS, RECIPE, 1, "forward")
+    per_epoch = len(s.progress.steps) // 2
+    for n, (step, mean, _) in enumerate(s.progress.epochs):
+        losses = [log.loss for log in s.progress.steps[n * per_epoch : (n + 1) * per_epoch]]
+        assert step == (n + 1) * per_epoch - 1 and mean == pytest.approx(np.mean(losses))
+
+
+def test_a_frozen_number_of_steps_counts_instead_of_epochs(stage):
+    recipe = dataclasses.replace(RECIPE, pretrain=dataclasses.replace(LM, steps=3))
+    assert pretrain(stage(), CORPUS, recipe, 1, "forward")[2]["steps"] == 3
+    part = dataclasses.replace(RECIPE, pretrain=dataclasses.replace(LM, epochs=0.01))
+    assert pretrain(stage("b"), CORPUS, part, 1, "forward")[2]["steps"] == 1
+
+
+def test_a_limit_in_minutes_becomes_at_least_one_step():
+    task, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "forward")
+    assert steps_in(0, task) == 1
+    few, many = (steps_in(m, prepare_pretraining(CORPUS, RECIPE, 1, "forward")[0]) for m in (0.01, 10))
+    assert isinstance(many, int) and 1 < few < many
+
+
+def test_a_corpus_of_one_document_is_also_its_validation():
+    corpus = Corpus(["the cat sat on the mat ."])
+    task, _, valid = prepare_pretraining(corpus, RECIPE, 1, "forward")
+    assert len(valid) == len(task.batches.documents) == 1
+
+
+# --- stage 2
+
+
+def test_fine_tuning_starts_from_the_model_with_the_union_of_both_vocabularies(stage, monkeypatch):
+    """Known rows keep their values and places, new words start from the mean row: seen before the first step."""
+    model, vocab = some_model()
+    before = copies(model.params)
+    monkeypatch.setattr(pipeline, "_train", lambda stage, task, validate: (None, {}))  # no step is done
+    grown, union, report = finetune(stage(), model, vocab, DATASET.corpus, RECIPE, 1, "forward")
+    n, weight = len(vocab), grown.params["encoder.embedding.weight"]
+    assert union.itos[:n] == vocab.itos and report["new_words"] == len(union) - n >= 9
+    old_weight = before["encoder.embedding.weight"]
+    assert (weight[:n] == old_weight).all()
+    np.testing.assert_allclose(weight[n:], [old_weight.mean(axis=0)] * (len(union) - n), rtol=1e-5)
+    assert (grown.params["decoder.bias"][:n] == before["decoder.bias"]).all()
+    rest = [name for name in before if "embedding" not in name and "decoder" not in name]
+    same_bits({n: grown.params[n] for n in rest}, {n: before[n] for n in rest})
+    same_bits(copies(model.params), before)
+
+
+def decoded(vocab, documents):
+    return sorted(" ".join(vocab.decode(d.tolist())) for d in documents)
+
+
+def tokenized(texts):
+    return sorted(" ".join(tokenize(t)) for t in texts)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_neither_validation_nor_test_texts_are_learnt_from(direction, stage, tasks):
+    model, vocab = some_model()
+    args = (RECIPE, 1, direction)
+    model, union, _ = finetune(stage("f"), model, vocab, DATASET.corpus, *args, valid_texts=DATASET.valid.texts)
+    classify(stage("c"), model, union, DATASET, *args)
+    fine_tuning, classifying = tasks
+    turn = -1 if direction == "backward" else 1
+    assert decoded(union, [d[::turn] for d in fine_tuning.batches.documents]) == tokenized(DATASET.train.texts)
+    # the windows of the classifier keep the last seven tokens, which is all of these texts
+    assert decoded(union, [d[::turn] for d in classifying.batches.texts]) == tokenized(DATASET.train.texts)
+    assert (classifying.batches.labels == DATASET.train.labels).all()
+    assert not [w for w in union.itos if w.startswith(("valid", "test"))]
+    assert all(f"train{n}" in union for n in range(9))
+
+
+def test_validation_text_changes_the_perplexity_and_not_the_model(stage):
+    model, vocab = some_model()
+    args = (vocab, DATASET.corpus, RECIPE, 1, "forward")
+    one, _, with_text = finetune(stage("a"), model, *args, valid_texts=DATASET.valid.texts)
+    two, _, without = finetune(stage("b"), model, *args)
+    same_bits(copies(one.params), copies(two.params))
+    assert with_text["perplexity"] > 1 and without["perplexity"] is None
+
+
+# --- stage 3
+
+
+def test_the_classifier_starts_from_the_language_models_encoder(stage, monkeypatch):
+    model, vocab = some_model()
+    started = {}
+
+    def train(stage, task, validate, initial_carry):
+        started.update(copies(task.model.params))
+        return initial_carry, {}
+
+    monkeypatch.setattr(pipeline, "_train", train)
+    classifier, stats, _ = classify(stage(), model, vocab, DATASET, RECIPE, 1, "forward")
+    encoder = {name: a for name, a in started.items() if name.startswith("encoder")}
+    same_bits(encoder, {name: model.params[name] for name in encoder})
+    assert classifier.n_classes == 2 and len(stats) == 2
+
+
+def test_validation_error_is_that_of_the_validation_texts(stage):
+    model, vocab = some_model()
+    s = stage()
+    classifier, stats, report = classify(s, model, vocab, DATASET, RECIPE, 1, "forward")
+    ids = [np.array(vocab.encode(tokenize(t)))[-7:] for t in DATASET.valid.texts]
+    wrong = predict_logits(classifier, stats, ids).argmax(axis=1) != DATASET.valid.labels
+    assert report["validation_error"] == 100 * wrong.mean()
+    assert [v["validation_error"] for _, _, v in s.progress.epochs][-1] == report["validation_error"]
+    assert len(s.progress.epochs) == 5 and report["steps"] == 15
+
+
+def test_a_stage_that_is_complete_is_not_trained_again(stage):
+    model, vocab = some_model()
+    classifier, stats, report = classify(stage(), model, vocab, DATASET, RECIPE, 1, "forward")
+    again = stage()
+    same, same_stats, same_report = classify(again, model, vocab, DATASET, RECIPE, 1, "forward")
+    assert again.progress.stages == [("stage", 15, 15)] and not again.progress.steps
+    same_bits(copies(classifier.params), copies(same.params))
+    for a, b in zip(stats, same_stats, strict=True):
+        same_bits(a._asdict(), b._asdict())
+    timing = ("seconds", "tokens_per_second")
+    assert {k: v for k, v in report.items() if k not in timing} == {
+        k: v for k, v in same_report.items() if k not in timing
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""Text in, class probabilities out: the same for a text alone as in any company."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import classifier, spread
+
+from ulmfit.errors import InputError
+from ulmfit.model_files import Loaded, save_model
+from ulmfit.predictor import Predictor, encode
+from ulmfit.text import SPECIAL_TOKENS, tokenize
+from ulmfit.vocab import Vocab
+
+WORDS = ["who", "is", "the", "man", "?", "paris"]
+VOCAB = Vocab((*SPECIAL_TOKENS, *WORDS))
+CLASSES = ("a", "b", "c")
+
+
+def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES):
+    rng = np.random.default_rng(seed)
+    model = spread(classifier(len(vocab), C=len(classes), dtype=np.float32), rng)
+    stats = tuple(type(s)(*(rng.random(a.shape).astype(np.float32) + 0.1 for a in s)) for s in model.initial_stats())
+    return Loaded(model, vocab, direction, classes, stats)
+
+
+PREDICTOR = Predictor([loaded()])
+texts = st.lists(st.lists(st.sampled_from([*WORDS, "Unknown", "é", "\ud800", "!!!"]), max_size=30).map(" ".join),
+                 min_size=1, max_size=9)
+
+
+@given(texts=texts)
+def test_a_text_alone_and_in_a_batch_has_the_same_label_and_probabilities(texts):
+    together = PREDICTOR.predict_proba(texts)
+    assert together.shape == (len(texts), 3)
+    np.testing.assert_allclose(together.sum(axis=1), 1, rtol=1e-12)
+    for text, p in zip(texts, together, strict=True):
+        alone = PREDICTOR.predict_proba([text])[0]
+        assert abs(alone - p).max() < 1e-5
+        assert alone.argmax() == p.argmax() or np.sort(p)[-1] - np.sort(p)[-2] < 1e-5
+
+
+@given(texts=texts, seed=st.integers(0, 99))
+def test_the_order_of_the_texts_is_kept(texts, seed):
+    order = np.random.default_rng(seed).permutation(len(texts))
+    shuffled = PREDICTOR.predict_proba([texts[n] for n in order])
+    np.testing.assert_allclose(shuffled, PREDICTOR.predict_proba(texts)[order], atol=1e-5)
+
+
+def test_a_long_text_in_the_batch_changes_nothing_for_the_short_ones():
+    short, long = "who is the man ?", "paris " * 900
+    alone, p = PREDICTOR.predict_proba([short]), PREDICTOR.predict_proba([long, short])
+    assert abs(alone[0] - p[1]).max() < 1e-5
+
+
+def test_labels_are_the_most_probable_classes():
+    texts = ["who ?", "paris paris", "the man is"]
+    p = PREDICTOR.predict_proba(texts)
+    assert PREDICTOR.predict(texts) == [CLASSES[n] for n in p.argmax(axis=1)]
+    assert len(set(map(tuple, p.round(4)))) == 3  # the model does look at the text
+
+
+def test_a_single_string_is_one_text_and_a_generator_is_as_good_as_a_list():
+    assert (PREDICTOR.predict_proba("who ?") == PREDICTOR.predict_proba(["who ?"])).all()
+    assert PREDICTOR.predict_proba(t for t in ["a", "b"]).shape == (2, 3)
+
+
+def test_no_texts_and_texts_of_nothing():
+    assert PREDICTOR.predict_proba([]).shape == (0, 3) and PREDICTOR.predict([]) == []
+    p = PREDICTOR.predict_proba(["", "   ", "\x00"])
+    assert np.isfinite(p).all() and (p == p[0]).all()
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_very_long_text_is_cut_to_its_end(direction):
+    predictor = Predictor([loaded(direction)], max_tokens=4)
+    same = [f"{start} is the man ?" for start in ("who who paris", "the the the the the the", "man")]
+    p = predictor.predict_proba([*same, "paris is the man paris"])
+    assert abs(p[0] - p[1:3]).max() < 1e-5 < abs(p[0] - p[3]).max()
+    assert Predictor([loaded(direction)]).predict_proba(["who " + "is the " * 25_000]).shape == (1, 3)
+
+
+def test_ids_are_cut_before_they_are_turned_round():
+    tokens = tokenize("who is the man ?")  # xxbos who is the man ?
+    ids = VOCAB.encode(tokens)
+    assert encode(tokens, VOCAB, "forward").tolist() == ids
+    assert encode(tokens, VOCAB, "backward").tolist() == ids[::-1]
+    assert encode(tokens, VOCAB, "forward", 2).tolist() == ids[-2:]
+    assert encode(tokens, VOCAB, "backward", 2).tolist() == ids[:-3:-1]
+
+
+def test_two_directions_average_their_probabilities():
+    """Each with a vocabulary of its own."""
+    other = Vocab((*SPECIAL_TOKENS, *reversed(WORDS)))
+    parts = [loaded("forward", 0), loaded("backward", 1, vocab=other)]
+    texts = ["who is the man ?", "paris", "Who ? who !"]
+    each = [Predictor([part]).predict_proba(texts) for part in parts]
+    np.testing.assert_allclose(Predictor(parts).predict_proba(texts), (each[0] + each[1]) / 2, atol=1e-12)
+    assert (abs(each[0] - each[1]) > 1e-3).any()
+    backwards = Predictor([loaded("backward", 0)]).predict_proba(["who is the man ?"])
+    assert abs(backwards - each[0][0]).max() > 1e-4  # it does read from the other end
+
+
+def test_two_directions_must_have_the_same_classes():
+    with pytest.raises(InputError, match="do not have the same classes"):
+        Predictor([loaded(), loaded("backward", classes=("a", "c", "b"))])
+
+
+def saved(folder, part):
+    save_model(folder, part.model, part.vocab, part.direction, classes=part.classes, stats=part.stats)
+
+
+def test_a_run_of_one_direction_and_of_both_can_be_loaded(tmp_path):
+    forward, backward = loaded(), loaded("backward", 1)
+    saved(tmp_path / "one", forward)
+    saved(tmp_path / "both" / "forward", forward)
+    saved(tmp_path / "both" / "backward", backward)
+    texts = ["who is the man ?", "paris"]
+    one = Predictor.load(tmp_path / "one").predict_proba(texts)
+    np.testing.assert_allclose(one, PREDICTOR.predict_proba(texts), atol=1e-6)
+    both = Predictor.load(str(tmp_path / "both"))
+    assert [c.direction for c in both.classifiers] == ["forward", "backward"]
+    expected = Predictor([forward, backward]).predict_proba(texts)
+    np.testing.assert_allclose(both.predict_proba(texts), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file", "empty"])
+def test_a_folder_without_a_run_is_refused(name, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=name):
+        Predictor.load(tmp_path / name)
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="text must be a str, got NoneType"):
+        PREDICTOR.predict_proba(["who ?", None])

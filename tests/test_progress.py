@@ -1,0 +1,113 @@
+"""What is shown while the machine works: a live line on a terminal, plain lines elsewhere."""
+
+import io
+import time
+
+import pytest
+from cli_helpers import train
+from rich.console import Console
+
+from ulmfit.groups import LayerGroup
+from ulmfit.progress import ConsoleProgress, Silent, duration
+from ulmfit.train import StepLog
+
+GROUPS = [LayerGroup("lstm_0", ()), LayerGroup("head", ())]
+
+
+def log(step, seconds=0.5, loss=2.0):
+    return StepLog(step, epoch=(step + 1) / 10, loss=loss, lr=0.004, grad_norm=1.0, tokens=100, seconds=seconds)
+
+
+def shown(act, *, terminal=False):
+    """What a progress writes while `act(progress)` happens."""
+    file = io.StringIO()
+    act(ConsoleProgress(Console(file=file, force_terminal=terminal, width=100)))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("seconds, text", [
+    (0, "0:00"), (0.6, "0:01"), (59.4, "0:59"), (59.6, "1:00"), (75, "1:15"), (3599, "59:59"), (3675, "1:01:15"),
+    (360_000, "100:00:00"),
+])  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_table_has_a_row_for_every_epoch_and_its_columns_stand_below_their_names():
+    def act(progress):
+        progress.begin("classify", 20, 0, GROUPS)
+        for epoch in (1, 2):
+            progress.epoch(log(10 * epoch - 1), 1.25 / epoch, {"validation_error": 12.5})
+        progress.end()
+
+    lines = shown(act).splitlines()
+    assert lines[1] == "classify: 20 steps; layer groups: lstm_0, head"
+    names, first, second = lines[2:]
+    assert names.split() == ["epoch", "loss", "validation", "error", "rate", "seconds"]
+    assert first.split()[:4] == ["1.00", "1.2500", "12.50", "0.004"] and second.split()[:2] == ["2.00", "0.6250"]
+    assert len(names) == len(first) == len(second)
+
+
+def test_a_number_that_is_not_there_is_a_dash():
+    def act(progress):
+        progress.begin("pretrain", 2, 1, GROUPS)
+        progress.epoch(log(1), 1.0, {"perplexity": None})
+
+    assert "going on at step 1" in shown(act) and " - " in shown(act)
+
+
+def test_plain_lines_come_now_and_then(monkeypatch):
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", 0.01)
+
+    def act(progress):
+        progress.begin("pretrain", 1000, 0, GROUPS)
+        for step in range(100):
+            progress.step(log(step))  # a hundred of them take no time: no line
+        time.sleep(0.02)
+        progress.step(log(100))
+
+    assert shown(act).splitlines()[-1] == "pretrain 101/1000: loss 2.000  rate 0.004  200 words/s  7:30 left"
+    assert shown(act).count("words/s") <= 3 and "\x1b" not in shown(act)
+
+
+def test_a_terminal_shows_one_live_line_and_is_given_back():
+    def act(progress):
+        progress.begin("pretrain", 1000, 0, GROUPS)
+        progress.step(log(0))
+        progress.live.refresh()
+        progress.end()
+        progress.end()  # once more does no harm
+
+    text = shown(act, terminal=True)
+    assert "loss 2.000" in text and "200 words/s" in text and "8:20 left" in text
+    assert "\x1b[?25l" in text and text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
+
+
+@pytest.mark.parametrize("error, code", [(KeyboardInterrupt, 130), (ZeroDivisionError, 1)])
+def test_the_terminal_is_given_back_when_a_run_ends_early(error, code, tiny_data, tmp_path, monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr("ulmfit.cli._console", lambda: Console(file=file, force_terminal=True, width=100))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("ulmfit.run_dir.RunDirectory.log", fail)
+    assert train(tiny_data, tmp_path / "run").code == code
+    text = file.getvalue()
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_reading_a_corpus_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
+    assert shown(lambda progress: progress.words(1_234_567)) == "  1,234,567 words so far ...\n"
+
+
+def test_messages_with_brackets_are_shown_as_they_are():
+    assert shown(lambda progress: progress.message("reading [/a] [b]")) == "reading [/a] [b] ...\n"
+
+
+def test_silence_understands_every_call():
+    calls = [name for name in vars(ConsoleProgress) if not name.startswith("_") and name.islower()]
+    assert set(calls) == {name for name in vars(Silent) if not name.startswith("_")}
+    assert Silent().message("x") is Silent().end() is None
