@@ -6,7 +6,7 @@ import os
 import pytest
 from cli_helpers import TINY, is_refused, succeeds, train, ulmfit
 
-from ulmfit import datasets
+from ulmfit import downloads
 
 
 @pytest.fixture
@@ -253,8 +253,8 @@ def test_an_official_file_with_another_checksum(tmp_path):
 
 def test_a_download_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    nobody = datasets.Official("http://127.0.0.1:9/train_5500.label", "0" * 64)
-    monkeypatch.setitem(datasets.OFFICIAL, "train_5500.label", nobody)
+    nobody = downloads.Official("http://127.0.0.1:9/train_5500.label", "0" * 64)
+    monkeypatch.setitem(downloads.OFFICIAL, "train_5500.label", nobody)
     monkeypatch.setenv("no_proxy", "*")
     answer = ulmfit("run", "trec6", "--out", tmp_path / "run")
     first, rest = answer.err.split("\n", 1)

@@ -7,7 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulmfit.config import RunConfig, from_plain, load_config, save_config
+from ulmfit.config import RunConfig
+from ulmfit.config_files import from_plain, load_config, save_config
 from ulmfit.errors import InputError
 from ulmfit.recipes import PAPER, RECIPES, ModelSize
 

@@ -10,7 +10,8 @@ from tiny import DROPOUTS, SIZE
 
 from minilstm import NonFiniteError, load_arrays
 from ulmfit import baseline, experiment, pipeline
-from ulmfit.config import RunConfig, load_config
+from ulmfit.config import RunConfig
+from ulmfit.config_files import load_config
 from ulmfit.errors import InputError
 from ulmfit.experiment import run_experiment
 from ulmfit.predictor import Predictor

@@ -32,7 +32,10 @@ RULES = (
     Rule("minilstm/*", ("minilstm_kernels",), ("minilstm/recurrence.py",)),
 )
 NEEDS_CLI = pytest.mark.skipif(not (ROOT / "ulmfit" / "cli.py").exists(), reason="ulmfit/cli.py is not written yet")
-WITHOUT_ENGINE = ("text", "vocab", "datasets", "readers", "batching", "schedules", "metrics", "recipes")
+WITHOUT_ENGINE = (
+    "text", "vocab", "files", "tables", "documents", "downloads", "datasets", "batching", "schedules", "metrics",
+    "recipes",
+)  # fmt: skip
 
 
 def imports(path, root):

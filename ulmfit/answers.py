@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .files import check_encoding
 from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from .predictor import Predictor
-from .readers import check_encoding, is_table_path, read_lines, read_rows, read_table
+from .tables import is_table_path, read_lines, read_rows, read_table
 
 
 def read_texts(arguments, *, text_column, encoding, table=None):

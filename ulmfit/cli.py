@@ -9,13 +9,38 @@ import shlex
 import sys
 import tempfile
 import traceback
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .errors import InputError
+from .options import (
+    TEXT,
+    DataDir,
+    Device,
+    DeviceOption,
+    Dir,
+    Direction,
+    Encoding,
+    Format,
+    LabelColumn,
+    Minutes,
+    Model,
+    NamedOrFile,
+    NTrain,
+    Out,
+    Overwrite,
+    Pretrained,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    Table,
+    TestFile,
+    TextColumn,
+    option,
+)  # fmt: skip
 
 
 class Commands(typer.core.TyperGroup):
@@ -35,40 +60,6 @@ app = typer.Typer(
     cls=Commands, help="ULMFiT: train a text classifier in three stages, on an LSTM written by hand.",
     add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-
-Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
-Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
-Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
-Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
-TEXT = "FILE|wikitext-2|wikitext-103"
-
-
-def option(type_, help, *names, metavar=None, **limits):
-    """An option of a command, of which the help shows `metavar` as the value."""
-    return Annotated[type_, typer.Option(*names, help=help, metavar=metavar, **limits)]
-
-
-DataDir = option(Path | None, "Folder with the official files, instead of a download.", metavar="FOLDER")
-TestFile = option(Path | None, "Test rows, where DATASET is a file (else 10 % are split off).", metavar="FILE")
-TextColumn = option(str, "Column that holds the text.", metavar="NAME")
-LabelColumn = option(str, "Column that holds the label.", metavar="NAME")
-Encoding = option(str, "Encoding of the files, e.g. latin-1.", metavar="NAME")
-NTrain = option(int | None, "Train on only so many texts.", metavar="N", min=2)
-Recipe = option(str, "Sizes and training constants: laptop, quickstart or paper.", metavar="NAME")
-Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
-Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
-Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
-DeviceOption = option(Device, "Where to compute.")
-Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
-Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
-Model = option(Path, "The folder of a run.", metavar="FOLDER")
-Minutes = option(
-    float | None, "Pre-train for about so long (per direction).", metavar="MINUTES", min=0.01, max=1_000_000
-)
-Pretrained = option(Path | None, "Folder of a language model to start from.", metavar="FOLDER")
-Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
-NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
-
 
 @app.command()
 def quickstart(
@@ -94,7 +85,8 @@ def run(
     device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """All three stages: pre-train, fine-tune, classify."""
-    from .config import STAGES, load_config
+    from .config import STAGES
+    from .config_files import load_config
 
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
@@ -128,42 +120,30 @@ def pretrain(
     _run(config, out, device, minutes=minutes, resume=resume, overwrite=overwrite)
 
 
-@app.command()
-def finetune(
-    dataset: Annotated[str, NamedOrFile],
-    pretrained: option(Path, "Folder of the language model of stage 1.", metavar="FOLDER"),
-    out: Out,
-    data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
-    label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
-    recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-    device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
-):  # fmt: skip
-    """Stage 2 alone: it learns the task's own text."""
-    config = _config(
-        dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
-        label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
-        direction=direction.value, stages=("finetune",),
-    )  # fmt: skip
-    _run(config, out, device, resume=resume, overwrite=overwrite)
+def _from_language_model(stage):
+    """`finetune` and `classify`: alike in all but the stage."""
+
+    def command(
+        dataset: Annotated[str, NamedOrFile],
+        pretrained: option(Path, "Folder of the language model to start from.", metavar="FOLDER"),
+        out: Out,
+        data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
+        label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
+        recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
+        device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
+    ):  # fmt: skip
+        config = _config(
+            dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
+            label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
+            direction=direction.value, stages=(stage,),
+        )  # fmt: skip
+        _run(config, out, device, resume=resume, overwrite=overwrite)
+
+    return command
 
 
-@app.command()
-def classify(
-    dataset: Annotated[str, NamedOrFile],
-    pretrained: option(Path, "Folder of the language model of stage 2 (or 1).", metavar="FOLDER"),
-    out: Out,
-    data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
-    label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
-    recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-    device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
-):  # fmt: skip
-    """Stage 3 alone: the classifier, then the test."""
-    config = _config(
-        dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
-        label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
-        direction=direction.value, stages=("classify",),
-    )  # fmt: skip
-    _run(config, out, device, resume=resume, overwrite=overwrite)
+app.command("finetune", help="Stage 2 alone: it learns the task's own text.")(_from_language_model("finetune"))
+app.command("classify", help="Stage 3 alone: the classifier, then the test.")(_from_language_model("classify"))
 
 
 @app.command()
@@ -253,8 +233,9 @@ def _usage_error(e):
 
 def _config(*, recipe="laptop", changes=None, dataset=None, resuming=False, **fields):
     """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
-    from .config import RunConfig, change_recipe, check, choose_recipe
-    from .readers import is_table_path
+    from .config import RunConfig, check
+    from .config_files import change_recipe, choose_recipe
+    from .tables import is_table_path
 
     chosen = change_recipe(choose_recipe(recipe), changes or ())
     for name in ("data_dir", "test_file", "pretrained"):

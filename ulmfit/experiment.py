@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from .baseline import linear_baseline
-from .config import STAGES, validated
+from .config import STAGES
+from .config_files import validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
@@ -33,6 +34,8 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     """
     began = time.perf_counter()
     progress = progress or Silent()
+    if not resume:
+        config = validated(config)
     out = check(out, resume=resume, overwrite=overwrite)
     run = RunDirectory(out)
     if resume:
@@ -41,8 +44,6 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
             progress.message(f"{out} is complete; nothing is left to resume")
             return run.load_metrics()
         progress.message(f"going on with {out} as its config.yaml says")
-    else:
-        config = validated(config)
     dataset = _read_dataset(config, progress) if config.dataset else None
     corpus = _read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:

@@ -15,7 +15,8 @@ from minilstm import CheckpointError, RunningStats, load_arrays, save_arrays
 from minilstm.params import assign
 
 from .classifier import TextClassifier
-from .config import DIRECTIONS, from_plain
+from .config import DIRECTIONS
+from .config_files import from_plain
 from .errors import InputError
 from .language_model import LanguageModel
 from .recipes import ModelSize

@@ -20,7 +20,7 @@ import numpy as np
 from minilstm import CheckpointError, load_arrays, save_arrays
 from minilstm.params import assign
 
-from .config import is_config, load_config, save_config
+from .config_files import is_config, load_config, save_config
 from .errors import InputError
 
 CONFIG, LOG, METRICS, CHECKPOINTS = "config.yaml", "log.jsonl", "metrics.json", "checkpoints"

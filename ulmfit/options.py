@@ -1,0 +1,40 @@
+"""The options that commands share, with their help: one place, so that --seed means the same everywhere."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
+Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
+Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
+Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
+TEXT = "FILE|wikitext-2|wikitext-103"
+
+
+def option(type_, help, *names, metavar=None, **limits):
+    """An option of a command, of which the help shows `metavar` as the value."""
+    return Annotated[type_, typer.Option(*names, help=help, metavar=metavar, **limits)]
+
+
+DataDir = option(Path | None, "Folder with the official files, instead of a download.", metavar="FOLDER")
+TestFile = option(Path | None, "Test rows, where DATASET is a file (else 10 % are split off).", metavar="FILE")
+TextColumn = option(str, "Column that holds the text.", metavar="NAME")
+LabelColumn = option(str, "Column that holds the label.", metavar="NAME")
+Encoding = option(str, "Encoding of the files, e.g. latin-1.", metavar="NAME")
+NTrain = option(int | None, "Train on only so many texts.", metavar="N", min=2)
+Recipe = option(str, "Sizes and training constants: laptop, quickstart or paper.", metavar="NAME")
+Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
+Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
+Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
+DeviceOption = option(Device, "Where to compute.")
+Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
+Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
+Model = option(Path, "The folder of a run.", metavar="FOLDER")
+Minutes = option(
+    float | None, "Pre-train for about so long (per direction).", metavar="MINUTES", min=0.01, max=1_000_000
+)
+Pretrained = option(Path | None, "Folder of a language model to start from.", metavar="FOLDER")
+Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
+NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
