@@ -1,10 +1,11 @@
-"""benchmarks/results/*.csv -> the tables of the README, between their markers. Nothing there is typed by hand.
+"""benchmarks/results/*.csv -> the tables of the READMEs, between their markers. Nothing there is typed by hand.
 
-    python benchmarks/report.py            rewrite README.md
-    python benchmarks/report.py --check    only say whether it is up to date (exit code 1 if it is not)
+    python benchmarks/report.py            rewrite README.md and kernels/README.md
+    python benchmarks/report.py --check    only say whether they are up to date (exit code 1 if they are not)
 """
 
 import argparse
+import csv
 import re
 import statistics
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from collect_runs import read_rows
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
 
 
 def numbers(rows, name):
@@ -67,15 +69,42 @@ def runs_table(dataset) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"trec6": lambda: runs_table("trec6"), "questions": lambda: runs_table("questions")}
+def recurrence_table() -> str:
+    """Every CPU recurrence beside the reference, in milliseconds a call."""
+    path = RESULTS / "recurrence.csv"
+    if not path.is_file():
+        return "Not measured yet."
+    with open(path, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    names = list(dict.fromkeys(row["kernel"] for row in rows))
+    shapes = list(dict.fromkeys((row["T"], row["B"], row["H"]) for row in rows))
+    time = {(row["kernel"], row["mode"], (row["T"], row["B"], row["H"])): float(row["ms_p50"]) for row in rows}
+    lines = ["| T, B, H | " + " | ".join(f"{name}: forward, with backward" for name in names) + " | ratio |"]
+    lines.append("|---" * (len(names) + 2) + "|")
+    for shape in shapes:
+        pairs = [(time[name, "forward", shape], time[name, "full", shape]) for name in names]
+        cells = " | ".join(f"{forward:.3g}, {full:.3g}" for forward, full in pairs)
+        ratio = ", ".join(f"{pairs[-1][n] / pairs[0][n]:.2f}" for n in (0, 1))
+        lines.append(f"| {', '.join(shape)} | {cells} | {ratio} |")
+    first = rows[0]
+    lines += ["", f"Milliseconds a call, medians of calls in turns, {first['dtype']}; {first['processor']}; "
+              f"NumPy {first['numpy']}, Numba {first['numba']}; commit {first['commit'][:10]}."]
+    return "\n".join(lines)
 
 
-def fill(text) -> str:
-    """The README with every marked table made anew."""
-    for name, table in TABLES.items():
+TABLES = {
+    "README.md": {"trec6": lambda: runs_table("trec6"), "questions": lambda: runs_table("questions")},
+    "kernels/README.md": {"recurrence": recurrence_table},
+}
+
+
+def fill(file) -> str:
+    """The text of a README with every marked table made anew."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, table in TABLES[file].items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not marked.search(text):
-            raise SystemExit(f"README.md: no markers <!-- {name} --> and <!-- /{name} --> to put the table between")
+            raise SystemExit(f"{file}: no markers <!-- {name} --> and <!-- /{name} --> to put the table between")
         text = marked.sub(lambda m, table=table: m.group(1) + table() + "\n" + m.group(2), text)
     return text
 
@@ -84,11 +113,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args().check
-    old = README.read_text(encoding="utf-8")
-    new = fill(old)
-    if check:
-        sys.exit(0 if new == old else "README.md is behind benchmarks/results: run python benchmarks/report.py")
-    README.write_text(new, encoding="utf-8")
+    for file in TABLES:
+        text = fill(file)
+        if not check:
+            (ROOT / file).write_text(text, encoding="utf-8")
+        elif text != (ROOT / file).read_text(encoding="utf-8"):
+            sys.exit(f"{file} is behind benchmarks/results: run python benchmarks/report.py")
 
 
 if __name__ == "__main__":

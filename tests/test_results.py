@@ -19,7 +19,9 @@ def copy_of_benchmarks(tmp_path):
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
     for script in ("report.py", "collect_runs.py"):
         (tmp_path / "benchmarks" / script).write_text((ROOT / "benchmarks" / script).read_text())
-    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+    (tmp_path / "kernels").mkdir()
+    for readme in ("README.md", "kernels/README.md"):
+        (tmp_path / readme).write_text((ROOT / readme).read_text())
     return tmp_path
 
 
