@@ -16,8 +16,8 @@ import yaml
 RESULTS = Path(__file__).parent / "results" / "runs.csv"
 KEY = ("dataset", "seed", "direction", "pretrain_text", "commit")
 COLUMNS = (
-    *KEY, "n_train", "n_test", "parameters", "pretrain_steps", "pretrain_words", "pretrain_seconds",
-    "pretrain_perplexity", "finetune_words", "finetune_seconds", "finetune_perplexity", "classify_words",
+    *KEY, "n_train", "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
+    "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
     "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "baseline_error", "seconds",
     "python", "numpy", "numba", "platform", "processor", "recipe",
 )  # fmt: skip
@@ -33,7 +33,7 @@ def row_of(run) -> dict:
     row = {name: metrics.get(name) for name in COLUMNS}
     row |= {name: metrics["versions"].get(name) for name in ("python", "numpy", "numba", "platform", "processor")}
     for stage in ("pretrain", "finetune", "classify"):
-        row |= {f"{stage}_words": stages[stage].get("tokens"), f"{stage}_seconds": stages[stage].get("seconds")}
+        row |= {f"{stage}_tokens": stages[stage].get("tokens"), f"{stage}_seconds": stages[stage].get("seconds")}
     low, high = metrics["test_error_ci95"]
     return row | {
         "pretrain_text": Path(text).name if text else "embedded",

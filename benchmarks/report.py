@@ -35,10 +35,12 @@ def minutes(rows, name):
 
 
 def runs_table(dataset) -> str:
-    """All seeds of a data set: each one, and their mean."""
+    """All seeds of a data set: each one, and their mean. Of several measurements (another commit, recipe or text)
+    the last one in the file."""
     rows = [row for row in read_rows() if row["dataset"] == dataset]
     if not rows:
         return "Not measured yet."
+    rows = [row for row in rows if all(row[k] == rows[-1][k] for k in ("commit", "direction", "pretrain_text"))]
     lines = [
         "| seed | test error % (95 % interval) | TF-IDF + linear SVM % | validation error % "
         "| perplexity: pre-trained, fine-tuned | time |",
@@ -61,8 +63,8 @@ def runs_table(dataset) -> str:
     first = rows[0]
     lines.append("")
     lines.append(
-        f"{int(first['n_train']):,} training and {int(first['n_test'])} test texts; {mean(rows, 'pretrain_words', 0)} "
-        f"words of pre-training ({minutes(rows, 'pretrain_seconds')}), direction {first['direction']}; "
+        f"{int(first['n_train']):,} training and {int(first['n_test'])} test texts; {mean(rows, 'pretrain_tokens', 0)} "
+        f"tokens of pre-training ({minutes(rows, 'pretrain_seconds')}), direction {first['direction']}; "
         f"Python {first['python']}, NumPy {first['numpy']}, Numba {first['numba']}, {first['processor']}; "
         f"commit {first['commit'][:10]}."
     )

@@ -26,7 +26,7 @@ def check_shape(name, x, shape):
 
 def check_mask(name, mask, x):
     """Raise unless `mask` has the dtype of `x` and broadcasts to its shape (and not the other way round)."""
-    check_float_array(name, mask, mask.shape, x.dtype)
+    check_float_array(name, mask, getattr(mask, "shape", ()), x.dtype)
     try:
         fits = np.broadcast_shapes(mask.shape, x.shape) == tuple(x.shape)
     except ValueError:

@@ -36,15 +36,16 @@ def gradcheck(forward, backward, inputs, *, rng, tolerance=TOLERANCE, zero=(), d
         for x_name, x in inputs.items():
             pair = f"d {y_name} / d {x_name}"
             dx = np.asarray(grads.get(x_name, np.nan))
-            assert dx.shape == x.shape, f"{pair}: expected shape {x.shape}, got {dx.shape}"
-            assert (y_name, x_name) in zero or dx.any() or not x.size, f"{pair} is zero everywhere"
+            _demand(dx.shape == x.shape, f"{pair}: expected shape {x.shape}, got {dx.shape}")
+            _demand((y_name, x_name) in zero or dx.any() or not x.size, f"{pair} is zero everywhere")
             for _ in range(directions):
                 v = rng.standard_normal(x.shape)
                 analytic = np.vdot(dx, v)
                 numeric = np.vdot(dy, directional_derivative(forward, inputs, x_name, v, y_name))
                 scale = max(abs(analytic) + abs(numeric), np.linalg.norm(dy) * np.linalg.norm(v))
                 error = abs(analytic - numeric) / scale if scale else 0.0
-                assert error <= tolerance, f"{pair}: analytic {analytic:.9g}, numeric {numeric:.9g}, error {error:.2g}"
+                numbers = f"analytic {analytic:.9g}, numeric {numeric:.9g}, error {error:.2g}"
+                _demand(error <= tolerance, f"{pair}: {numbers}")
                 worst = max(worst, error)
     return worst
 
@@ -54,3 +55,9 @@ def directional_derivative(forward, inputs, x_name, v, y_name):
     ahead = forward({**inputs, x_name: inputs[x_name] + EPS * v})[y_name]
     behind = forward({**inputs, x_name: inputs[x_name] - EPS * v})[y_name]
     return (np.asarray(ahead) - np.asarray(behind)) / (2 * EPS)
+
+
+def _demand(holds, message):
+    """An assert that `python -O` does not take away."""
+    if not holds:
+        raise AssertionError(message)

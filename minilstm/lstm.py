@@ -7,7 +7,7 @@
 Legend: T time, B batch, I input size, H hidden size; gates lie in the order i, f, g, o along 4H.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from .arrays import get_array_module
 from .checks import check_float_array, check_lengths
 from .params import uniform
-from .recurrence import Plan, Recurrence, get_recurrence, plan_recurrence
+from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence
 
 
 class LSTMState(NamedTuple):
@@ -23,6 +23,16 @@ class LSTMState(NamedTuple):
 
     h: np.ndarray  # (B, H)
     c: np.ndarray  # (B, H)
+
+
+def pair(name, state):
+    """The two members of a state, (None, None) for None. Raises TypeError for anything but a pair."""
+    if state is None:
+        return None, None
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        got = f"{type(state).__name__} of {len(state)}" if hasattr(state, "__len__") else type(state).__name__
+        raise TypeError(f"{name}: expected an LSTMState (h, c), got {got}")
+    return tuple(state)
 
 
 @dataclass
@@ -33,8 +43,8 @@ class LSTMCache:
     weight_hh: np.ndarray  # (4H, H), the effective weights: after weight drop
     weight_hh_mask: np.ndarray | None  # (4H, H), scaled
     lengths: np.ndarray | None  # (B,)
-    recurrence: Recurrence = field(repr=False)
-    saved: object = field(repr=False)  # the recurrence's own
+    recurrence: Recurrence
+    saved: object  # the recurrence's own
 
     @property
     def h(self):
@@ -75,6 +85,7 @@ class LSTM:
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"dtype: expected float32 or float64, got {self.dtype}")
         self.kernel, self.precision = kernel, precision
+        check_kernel(kernel, precision)
         I, H = input_size, hidden_size
         bound = H**-0.5
         self.params = {
@@ -122,7 +133,7 @@ class LSTM:
             raise ValueError("cache: expected the LSTMCache of a forward with need_cache=True, got None")
         T, B, I = cache.x.shape
         H = self.hidden_size
-        dh_T, dc_T = dstate if dstate is not None else (None, None)
+        dh_T, dc_T = pair("dstate", dstate)
         for name, d, shape in (("dy", dy, (T, B, H)), ("dstate.h", dh_T, (B, H)), ("dstate.c", dc_T, (B, H))):
             if d is not None:
                 check_float_array(name, d, shape, self.dtype)
@@ -150,7 +161,7 @@ class LSTM:
         if T == 0:
             raise ValueError("x: expected at least one time step, got shape " + str(tuple(x.shape)))
         if state is not None:
-            for name, s in zip(("state.h", "state.c"), state, strict=True):
+            for name, s in zip(("state.h", "state.c"), pair("state", state), strict=True):
                 check_float_array(name, s, (B, H), self.dtype)
         if weight_hh_mask is not None:
             check_float_array("weight_hh_mask", weight_hh_mask, (4 * H, H), self.dtype)

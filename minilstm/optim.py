@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from .arrays import get_array_module
+from .checks import check_shape
 from .params import non_finite
 
 
@@ -27,7 +28,7 @@ class SGD:
         """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
         velocity = self.state["momentum"]
         for name, g in grads.items():
-            p = params[name]
+            p = _checked(params, name, g)
             if self.weight_decay:
                 g = g + self.weight_decay * p
             if self.momentum:
@@ -57,7 +58,7 @@ class Adam:
         """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
         beta1, beta2 = self.betas
         for name, g in grads.items():
-            p, lr = params[name], _rate(lrs, name)
+            p, lr = _checked(params, name, g), _rate(lrs, name)
             if self.weight_decay and self.decoupled_weight_decay:
                 p *= 1 - lr * self.weight_decay
             elif self.weight_decay:
@@ -82,6 +83,13 @@ class Adam:
         count = self.state["step"].setdefault(name, np.zeros((), np.int64))
         count += 1
         return self.state["exp_avg"][name], self.state["exp_avg_sq"][name], int(count)
+
+
+def _checked(params, name, g):
+    """The parameter that a gradient belongs to. Raises KeyError without one, ValueError for another shape."""
+    p = params[name]
+    check_shape(f"grads[{name!r}]", g, p.shape)
+    return p
 
 
 def _rate(lrs, name):

@@ -15,6 +15,8 @@ def concat_pool_forward(h, lengths=None):
     check_float_array("h", h, ("T", "B", "H"))
     xp = get_array_module(h)
     T, B, H = h.shape
+    if T == 0:
+        raise ValueError(f"h: expected at least one time step, got shape {tuple(h.shape)}")
     lengths = check_lengths(lengths, T, B)
     lengths = xp.asarray(np.full(B, T) if lengths is None else lengths)
     alive = xp.arange(T)[:, None, None] < lengths[:, None]  # (T, B, 1)

@@ -140,8 +140,7 @@ def plan_recurrence(kernel: str, x, precision=None) -> Plan:
     Raises ValueError for an unknown name, RuntimeError with the reason for one that cannot run here: only "auto"
     may fall back.
     """
-    if precision is not None:
-        raise ValueError(f"precision: no kernel here offers {precision!r}; expected None (the arrays' own)")
+    check_kernel(kernel, precision)
     device = "cuda" if is_cupy(x) else "cpu"
     kernels = {k.name: k for k in available_kernels()}
     if kernel == "auto":
@@ -154,14 +153,21 @@ def plan_recurrence(kernel: str, x, precision=None) -> Plan:
                 return Plan(info.name, f"auto: the fastest that runs on {device} arrays here ({info.summary})")
             missing.append(f"; {info.name}: {reason}")
         return Plan("reference", "auto: nothing faster for these arrays" + "".join(missing))
-    if kernel not in kernels:
-        raise ValueError(f"kernel: expected 'auto' or one of {', '.join(kernels)}, got {kernel!r}")
     info = kernels[kernel]
     if info.reason is not None:
         raise RuntimeError(f"kernel {kernel!r} cannot run here: {info.reason}")
     if info.device not in ("any", device):
         raise RuntimeError(f"kernel {kernel!r} works on {info.device} arrays, and these are {device} arrays")
     return Plan(kernel, "asked for by name")
+
+
+def check_kernel(kernel, precision):
+    """Raise ValueError for a kernel or a precision that this version does not know."""
+    names = ["auto", *(k.name for k in available_kernels())]
+    if kernel not in names:
+        raise ValueError(f"kernel: expected one of {', '.join(names)}, got {kernel!r}")
+    if precision is not None:
+        raise ValueError(f"precision: no kernel here offers {precision!r}; expected None (the arrays' own)")
 
 
 def get_recurrence(name: str) -> Recurrence:

@@ -38,6 +38,10 @@ class LSTMStack:
             {f"{name}_l{n}": p for n, layer in enumerate(self.layers) for name, p in layer.params.items()}
         )
 
+    def plan(self, x):
+        """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer."""
+        return [layer.plan(x) for layer in self.layers]
+
     def forward(
         self, x, states=None, *, lengths=None, input_masks=None, weight_hh_masks=None, need_cache=True
     ):

@@ -177,6 +177,15 @@ def test_config_goes_with_nothing_that_would_change_the_run(tiny_run, tmp_path):
     is_refused(ulmfit("run", *config, "--seed", "3", "--set", "a=1"), "leave out --set, --seed")
 
 
+def test_resume_goes_with_nothing_that_would_change_the_run(tiny_data, tmp_path, monkeypatch):
+    stopped(tiny_data, tmp_path / "run", monkeypatch)
+    resume = ["--resume", "--out", tmp_path / "run"]
+    is_refused(ulmfit("run", *resume, "--seed", "3"), "--resume goes on", "leave out --seed")
+    is_refused(train(tiny_data, tmp_path / "run", "--resume", "--n-train", "4"), "was started with another n_train")
+    is_refused(ulmfit("run", "questions", *resume), "was started with another", "dataset")
+    succeeds("run", *resume)
+
+
 CONFIGS = {
     "unknown key": (("seed: 1", "sede: 1"), ["unknown key 'sede'; did you mean 'seed'?"]),
     "wrong type": (("seed: 1", "seed: one"), ["seed: expected a whole number, got 'one'"]),
@@ -191,6 +200,14 @@ def test_a_configuration_that_cannot_be_replayed(change, parts, no_work, tiny_ru
     path = tmp_path / "config.yaml"
     path.write_text((tiny_run / "config.yaml").read_text().replace(*change))
     is_refused(ulmfit("run", "--config", path, "--out", tmp_path / "run"), f"{path}: ", *parts)
+
+
+def test_wikitext_is_taken_from_the_data_folder(tiny_data, tmp_path):
+    (tmp_path / "wiki.train.tokens").write_text(" = A Cat = \n\n" + "The cat sat on the mat . \n" * 20)
+    pretrain = ["pretrain", "--text", "wikitext-2", "--data-dir", tmp_path, "--out", tmp_path / "lm", *TINY]
+    succeeds(*pretrain)
+    (tmp_path / "wiki.train.tokens").unlink()
+    is_refused(ulmfit(*pretrain, "--overwrite"), "no train part of wikitext-2 here", "wikitext-2-v1.zip")
 
 
 def test_a_configuration_that_is_not_there(no_work, tmp_path):

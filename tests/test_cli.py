@@ -62,6 +62,12 @@ def test_doctor_lists_what_is_here_and_every_kernel():
     assert "reference" in answer.out and "can it run here?" in answer.out
 
 
+def test_doctor_says_what_to_install_for_a_kernel(monkeypatch):
+    monkeypatch.setattr("minilstm_kernels._installed", lambda package: False)
+    answer = succeeds("doctor")
+    assert "minilstm[numba]" in "".join(answer.out.split())
+
+
 # --- training
 
 
@@ -145,8 +151,9 @@ def test_overwrite_replaces_a_run_and_resume_of_a_complete_one_changes_nothing(t
     train(tiny_data, tmp_path / "run", *short)
     (tmp_path / "run" / "old").touch()
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
-    answer = train(tiny_data, tmp_path / "run", "--resume")
-    assert answer.code == 0 and "nothing is left to resume" in answer.out and "Test error" in answer.out
+    answer = train(tiny_data, tmp_path / "run", "--resume", *short)
+    assert answer.code == 0 and "Test error" in answer.out
+    assert "nothing is left to resume" in " ".join(answer.out.split())
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     assert train(tiny_data, tmp_path / "run", "--overwrite", "--seed", "2", *short).code == 0
     assert not (tmp_path / "run" / "old").exists()
@@ -316,7 +323,7 @@ def test_evaluate_shows_error_interval_and_confusion(tiny_run, tiny_data):
 def test_quickstart_uses_the_data_of_the_package(tmp_path, monkeypatch):
     """Its real recipe takes minutes and is run by `make quickstart`; here only what it asks for."""
     asked = []
-    monkeypatch.setattr("ulmfit.cli._run", lambda config, out, **how: asked.append((config, out, how)))
+    monkeypatch.setattr("ulmfit.cli._run", lambda config, out, device, **how: asked.append((config, out, how)))
     assert ulmfit("quickstart", "--seed", "3", "--out", tmp_path / "q").code == 0
     [(config, out, how)] = asked
     assert (config.dataset, config.pretrain_text, config.data_dir, config.seed) == ("questions", None, None, 3)

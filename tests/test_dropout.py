@@ -149,3 +149,8 @@ def test_gradient(locked, TBH, seed):
 def test_a_mask_must_fit(mask, error, message):
     with pytest.raises(error, match=message):
         dropout_forward(np.ones((2, 3, 4), np.float32), mask)
+
+
+def test_a_mask_is_an_array():
+    with pytest.raises(TypeError, match="mask: expected an array, got float"):
+        dropout_forward(np.zeros(3), 1.0)

@@ -19,10 +19,10 @@ from ulmfit.progress import Silent
 from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
 from ulmfit.vocab import Vocab
 
-LM = LMTraining(epochs=1, batch_size=2, lr=0.01, bptt=8, dropouts=DROPOUTS)
+LM = LMTraining(epochs=1, batch_size=2, lr=0.01, bptt=8, dropouts=replace(DROPOUTS, head=(0.0, 0.0)))
 RECIPE = Recipe(
     size=SIZE, vocab_size=60, min_freq=1, pretrain=LM, finetune=LM,
-    classify=ClassifierTraining(epochs=5, batch_size=8, lr=0.05, dropouts=DROPOUTS),
+    classify=ClassifierTraining(epochs=5, batch_size=8, lr=0.05, dropouts=replace(DROPOUTS, output=0.0)),
 )  # fmt: skip
 MODELS = ("model.safetensors", "vocab.json")
 
@@ -322,6 +322,43 @@ def test_the_baseline_learns_from_training_and_validation_rows(data, tmp_path, m
     assert metrics["baseline_error"] is None  # as without scikit-learn
     assert sorted(texts) == sorted(text("train", k) for k in range(40))
     assert all(("cat" in t) == bool(k) for t, k in zip(texts, labels, strict=True)) and len(test) == 10
+
+
+def test_with_n_train_the_baseline_learns_from_so_many_texts_too(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(experiment, "linear_baseline", lambda *args: seen.append(args))
+    run_experiment(config(data, n_train=8), tmp_path / "run")
+    assert len(seen[0][0]) == len(seen[0][1]) == 8
+
+
+def test_code_and_versions_are_those_of_the_start(data, tmp_path, monkeypatch):
+    answers = iter(["at the start", "later"])
+    monkeypatch.setattr(experiment, "commit", lambda: next(answers))
+    assert run_experiment(config(data), tmp_path / "run")["commit"] == "at the start"
+
+
+def test_metrics_tell_other_data_apart(finished, data, tmp_path):
+    _, metrics = finished
+    (tmp_path / "text.txt").write_text((data / "text.txt").read_text() + " One word more .")
+    other = run_experiment(config(data, pretrain_text=str(tmp_path / "text.txt")), tmp_path / "run")
+    assert other["dataset_sha256"] == metrics["dataset_sha256"] and other["corpus_sha256"] != metrics["corpus_sha256"]
+
+
+def test_a_run_is_resumed_as_it_was_started_or_not_at_all(data, tmp_path):
+    cfg, out = config(data), tmp_path / "run"
+    with pytest.raises(Killed):
+        run_experiment(cfg, out, minutes=0.001, progress=KilledAt("finetune", "begin"))
+    with pytest.raises(InputError, match="was started with another n_train, seed; repeat the command"):
+        run_experiment(replace(cfg, seed=6, n_train=8), out, resume=True)
+    assert run_experiment(cfg, out, resume=True)["seed"] == 5  # the same command again: its minutes are steps by now
+
+
+def test_a_resumed_run_tells_the_time_of_all_its_parts(data, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        run_experiment(config(data), out, progress=KilledAt("classify", "begin"))
+    metrics = run_experiment(None, out, resume=True)
+    assert metrics["seconds"] >= sum(stage["seconds"] for stage in metrics["stages"].values())
 
 
 def test_the_linear_baseline_learns_a_separable_task():

@@ -215,3 +215,21 @@ def test_backward_without_a_cache_says_what_is_missing():
     y, state, cache = layer.forward(normal(np.random.default_rng(0), 4, 3, 2, dtype=np.float32), need_cache=False)
     with pytest.raises(ValueError, match="cache: expected the LSTMCache of a forward with need_cache=True, got None"):
         layer.backward(y, state, cache)
+
+
+@pytest.mark.parametrize("state", [(np.zeros((3, 5)),), 3, np.zeros((2, 3, 5))], ids=["one", "number", "array"])
+def test_a_state_is_a_pair(state):
+    p = LSTMProblem(CASE)
+    _, _, cache = p.layer.forward(p.inputs["x"])
+    for call in (lambda: p.layer.forward(p.inputs["x"], state), lambda: p.layer.backward(None, state, cache)):
+        with pytest.raises(TypeError, match=r"state: expected an LSTMState \(h, c\), got"):
+            call()
+
+
+@pytest.mark.parametrize("option, message", [
+    ({"kernel": "nosuch"}, "kernel: expected one of auto, reference"),
+    ({"precision": "float16"}, "precision: no kernel here offers 'float16'"),
+])  # fmt: skip
+def test_a_kernel_that_does_not_exist_is_refused_when_the_layer_is_made(option, message):
+    with pytest.raises(ValueError, match=message):
+        LSTM(2, 3, rng=np.random.default_rng(0), **option)

@@ -160,3 +160,11 @@ def test_what_is_not_finite_raises_by_name_and_changes_nothing(bad, max_norm, dt
     grads["c"][...] = bad
     with pytest.raises(NonFiniteError, match="in b, c$"):
         clip_grad_norm(grads, max_norm)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9), Adam()], ids=["SGD", "momentum", "Adam"])
+def test_a_gradient_of_another_shape_is_refused_and_changes_nothing(optimizer):
+    params = {"weight": np.ones((3, 2), np.float32)}
+    with pytest.raises(ValueError, match=r"grads\['weight'\]: expected shape \(3, 2\), got \(2,\)"):
+        optimizer.step(params, {"weight": np.ones(2, np.float32)}, 0.1)
+    assert (params["weight"] == 1).all()

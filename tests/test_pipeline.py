@@ -147,10 +147,11 @@ def test_a_limit_in_minutes_becomes_at_least_one_step():
     assert isinstance(many, int) and 1 < few < many
 
 
-def test_a_corpus_of_one_document_is_also_its_validation():
+def test_a_corpus_of_one_document_is_never_its_own_validation(stage):
     corpus = Corpus(["the cat sat on the mat ."])
     task, _, valid = prepare_pretraining(corpus, RECIPE, 1, "forward")
-    assert len(valid) == len(task.batches.documents) == 1
+    assert valid == [] and len(task.batches.documents) == 1
+    assert pretrain(stage("a"), corpus, RECIPE, 1, "forward")[2]["perplexity"] is None
 
 
 # --- stage 2

@@ -90,3 +90,8 @@ def test_bad_arguments(h, lengths, error, message):
 def test_bad_dpooled():
     with pytest.raises(ValueError, match=r"dpooled: expected shape \(3, 6\), got \(3, 2\)"):
         backward(np.ones((4, 3, 2)), np.ones((3, 2)), None)
+
+
+def test_no_time_step_is_refused():
+    with pytest.raises(ValueError, match=r"h: expected at least one time step, got shape \(0, 2, 3\)"):
+        concat_pool_forward(np.zeros((0, 2, 3)))

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import classifier, spread
 
+from ulmfit.batching import encode
 from ulmfit.errors import InputError
 from ulmfit.model_files import Loaded, save_model
-from ulmfit.predictor import Predictor, encode
+from ulmfit.predictor import Predictor
 from ulmfit.text import SPECIAL_TOKENS, tokenize
 from ulmfit.vocab import Vocab
 
@@ -17,11 +18,11 @@ VOCAB = Vocab((*SPECIAL_TOKENS, *WORDS))
 CLASSES = ("a", "b", "c")
 
 
-def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES):
+def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES, max_tokens=1400):
     rng = np.random.default_rng(seed)
     model = spread(classifier(len(vocab), C=len(classes), dtype=np.float32), rng)
     stats = tuple(type(s)(*(rng.random(a.shape).astype(np.float32) + 0.1 for a in s)) for s in model.initial_stats())
-    return Loaded(model, vocab, direction, classes, stats)
+    return Loaded(model, vocab, direction, classes, stats, max_tokens)
 
 
 PREDICTOR = Predictor([loaded()])
@@ -73,7 +74,7 @@ def test_no_texts_and_texts_of_nothing():
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_very_long_text_is_cut_to_its_end(direction):
-    predictor = Predictor([loaded(direction)], max_tokens=4)
+    predictor = Predictor([loaded(direction, max_tokens=4)])
     same = [f"{start} is the man ?" for start in ("who who paris", "the the the the the the", "man")]
     p = predictor.predict_proba([*same, "paris is the man paris"])
     assert abs(p[0] - p[1:3]).max() < 1e-5 < abs(p[0] - p[3]).max()
@@ -107,7 +108,8 @@ def test_two_directions_must_have_the_same_classes():
 
 
 def saved(folder, part):
-    save_model(folder, part.model, part.vocab, part.direction, classes=part.classes, stats=part.stats)
+    rest = {"classes": part.classes, "stats": part.stats, "max_tokens": part.max_tokens}
+    save_model(folder, part.model, part.vocab, part.direction, **rest)
 
 
 def test_a_run_of_one_direction_and_of_both_can_be_loaded(tmp_path):
@@ -135,3 +137,11 @@ def test_a_folder_without_a_run_is_refused(name, tmp_path):
 def test_what_is_no_text_is_refused():
     with pytest.raises(TypeError, match="text must be a str, got NoneType"):
         PREDICTOR.predict_proba(["who ?", None])
+
+
+def test_a_saved_classifier_cuts_texts_as_it_did_in_training(tmp_path):
+    saved(tmp_path, loaded(max_tokens=3))
+    predictor = Predictor.load(tmp_path)
+    long, end = (predictor.predict_proba(text) for text in ("man man who is paris", "zzz who is paris"))
+    np.testing.assert_allclose(long, end, atol=1e-6)  # all that is left of either is "is xxmaj? paris" at most
+    assert np.abs(long - Predictor([loaded()]).predict_proba("man man who is paris")).max() > 1e-4

@@ -66,8 +66,8 @@ def test_plain_lines_come_now_and_then(monkeypatch):
         time.sleep(0.02)
         progress.step(log(100))
 
-    assert shown(act).splitlines()[-1] == "pretrain 101/1000: loss 2.000  rate 0.004  200 words/s  7:30 left"
-    assert shown(act).count("words/s") <= 3 and "\x1b" not in shown(act)
+    assert shown(act).splitlines()[-1] == "pretrain 101/1000: loss 2.000  rate 0.004  200 tokens/s  7:30 left"
+    assert shown(act).count("tokens/s") <= 3 and "\x1b" not in shown(act)
 
 
 def test_a_terminal_shows_one_live_line_and_is_given_back():
@@ -79,7 +79,7 @@ def test_a_terminal_shows_one_live_line_and_is_given_back():
         progress.end()  # once more does no harm
 
     text = shown(act, terminal=True)
-    assert "loss 2.000" in text and "200 words/s" in text and "8:20 left" in text
+    assert "loss 2.000" in text and "200 tokens/s" in text and "8:20 left" in text
     assert "\x1b[?25l" in text and text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
 
 
@@ -100,7 +100,7 @@ def test_the_terminal_is_given_back_when_a_run_ends_early(error, code, tiny_data
 
 def test_reading_a_corpus_says_how_far_it_is(monkeypatch):
     monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
-    assert shown(lambda progress: progress.words(1_234_567)) == "  1,234,567 words so far ...\n"
+    assert shown(lambda progress: progress.tokens(1_234_567)) == "  1,234,567 tokens so far ...\n"
 
 
 def test_messages_with_brackets_are_shown_as_they_are():

@@ -176,3 +176,8 @@ def test_bad_arguments_elsewhere():
     for lowest in (-1, 2):
         with pytest.raises(ValueError, match=f"lowest: expected a layer in 0..1, got {lowest}"):
             stack.backward(y, None, cache, lowest=lowest)
+
+
+def test_a_plan_for_every_layer():
+    stack = LSTMStack(2, [3, 4], rng=np.random.default_rng(0), kernel="reference")
+    assert [plan.kernel for plan in stack.plan(np.zeros((1, 1, 2), np.float32))] == ["reference", "reference"]

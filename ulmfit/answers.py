@@ -37,7 +37,7 @@ def read_texts(arguments, *, text_column, encoding, table=None):
         if table is not None:
             return read_table(sys.stdin, text_column=text_column, label_column=None, format=table)[0]
         return read_lines(sys.stdin, encoding=encoding)
-    if is_table_path(only):
+    if is_table_path(only) and (_is_file(only) or not any(map(str.isspace, only))):
         return read_table(only, text_column=text_column, label_column=None, encoding=encoding)[0]
     if _is_file(only) or only.endswith(".txt") or (os.sep in only and os.path.isdir(only)):
         return read_lines(only, encoding=encoding)
@@ -118,10 +118,11 @@ def evaluate_file(console, file, run, *, as_json, **columns):
 def doctor(console):
     """Versions, and every kernel with the reason for each that cannot run here."""
     from rich.table import Table
+    from rich.text import Text
 
     from minilstm import available_kernels
 
-    from .experiment import commit, versions
+    from .provenance import commit, versions
 
     found = Table("what", "version", title="This machine")
     for name, version in (versions() | {"commit": commit()}).items():
@@ -129,7 +130,7 @@ def doctor(console):
     console.print(found)
     kernels = Table("kernel", "device", "can it run here?", "what it is", title="Kernels")
     for k in available_kernels():
-        kernels.add_row(k.name, k.device, "yes" if k.reason is None else f"no: {k.reason}", k.summary)
+        kernels.add_row(k.name, k.device, Text("yes" if k.reason is None else f"no: {k.reason}"), Text(k.summary))
     console.print(kernels)
 
 

@@ -14,6 +14,14 @@ from .text import PAD, SPECIAL_TOKENS
 PAD_ID = SPECIAL_TOKENS.index(PAD)
 
 
+def encode(tokens, vocab, direction, max_tokens=None) -> np.ndarray:
+    """Tokens -> word ids as a model of this direction reads them; of a long text the last `max_tokens` are kept."""
+    ids = np.array(vocab.encode(tokens), np.int32)
+    if max_tokens is not None:
+        ids = ids[-max_tokens:]
+    return ids[::-1].copy() if direction == "backward" else ids
+
+
 class LMBatch(NamedTuple):
     ids: np.ndarray  # (T, B)
     targets: np.ndarray  # (T, B), the ids one word later
@@ -111,8 +119,16 @@ class TextBatches:
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
-def evaluation_batches(texts, labels=None, batch_size=128):
-    """Every text once, longest first so that batches need little padding; `rows` says where each belongs."""
+def evaluation_batches(texts, labels=None, batch_size=128, max_tokens=16_384):
+    """Every text once, longest first so that batches need little padding; `rows` says where each belongs.
+
+    Batches of long texts have fewer rows, so that none holds more than `max_tokens` (unless a single text does):
+    memory is bounded whatever comes.
+    """
     order = np.argsort([-len(t) for t in texts], kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield pad_batch(texts, order[start : start + batch_size], labels)
+    start = 0
+    while start < len(order):
+        longest = max(1, len(texts[order[start]]))
+        rows = order[start : start + max(1, min(batch_size, max_tokens // longest))]
+        yield pad_batch(texts, rows, labels)
+        start += len(rows)

@@ -64,11 +64,11 @@ app = typer.Typer(
 @app.command()
 def quickstart(
     out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
-    seed: Seed = 1,
-):
-    """Everything in about two minutes, on built-in data."""
+    seed: Seed = 1, device: DeviceOption = Device.cpu,
+):  # fmt: skip
+    """Everything in a minute or two, on built-in data."""
     config = _config(dataset="questions", recipe="quickstart", seed=seed)
-    _run(config, out, overwrite=True)
+    _run(config, out, device, overwrite=True)
 
 
 @app.command()
@@ -91,16 +91,18 @@ def run(
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
     if config is not None:
-        _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"})
+        _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"}, "--config replays a run as it was")
         return _run(load_config(config), out, device, resume=resume, overwrite=overwrite)
-    if not dataset and not resume:
+    if resume and not dataset:
+        _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
+        return _run(None, out, device, resume=resume, overwrite=overwrite)
+    if not dataset:
         known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
         raise InputError(f"name a DATASET ({known}), --config or --resume")
     built = _config(
         dataset=dataset, recipe=recipe, changes=set_, seed=seed, direction=direction.value, data_dir=data_dir,
         test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
         pretrain_text=pretrain_text, pretrained=pretrained, stages=STAGES[1:] if pretrained else STAGES,
-        resuming=resume,
     )  # fmt: skip
     return _run(built, out, device, minutes=pretrain_minutes, resume=resume, overwrite=overwrite)
 
@@ -109,14 +111,15 @@ def run(
 def pretrain(
     text: option(str, "General text; or a WikiExtractor file, folder or tar.", metavar=TEXT),
     out: Out,
-    minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
     direction: Dir = Direction.forward, device: DeviceOption = Device.cpu,
     resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """Stage 1 alone: a language model from general text."""
     config = _config(
-        pretrain_text=text, recipe=recipe, changes=set_, seed=seed, direction=direction.value, stages=("pretrain",)
-    )
+        pretrain_text=text, data_dir=data_dir, recipe=recipe, changes=set_, seed=seed, direction=direction.value,
+        stages=("pretrain",),
+    )  # fmt: skip
     _run(config, out, device, minutes=minutes, resume=resume, overwrite=overwrite)
 
 
@@ -184,10 +187,11 @@ def predict(
 
 
 @app.command()
-def doctor():
+def doctor(device: DeviceOption = Device.cpu):
     """What is installed here, and which kernels can run."""
     from .answers import doctor as examine
 
+    _check_device(device)
     examine(_console())
 
 
@@ -231,7 +235,7 @@ def _usage_error(e):
     return e.exit_code  # --help and the like
 
 
-def _config(*, recipe="laptop", changes=None, dataset=None, resuming=False, **fields):
+def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
     """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
     from .config import RunConfig, check
     from .config_files import change_recipe, choose_recipe
@@ -246,8 +250,7 @@ def _config(*, recipe="laptop", changes=None, dataset=None, resuming=False, **fi
     if fields.get("pretrain_text") and Path(fields["pretrain_text"]).exists():
         fields["pretrain_text"] = str(Path(fields["pretrain_text"]).resolve())
     config = RunConfig(dataset=dataset, recipe=chosen, **fields)
-    if not resuming:
-        check(config)
+    check(config)
     return config
 
 
@@ -280,12 +283,12 @@ def _run(config, out, device=Device.cpu, **how):
     print_report(console, metrics, out)
 
 
-def _refuse_others(ctx, allowed):
-    """With --config, whatever else would change the run."""
+def _refuse_others(ctx, allowed, why):
+    """With --config or --resume, whatever else would change the run."""
     given = [p for p in ctx.command.params if ctx.get_parameter_source(p.name).name == "COMMANDLINE"]
     others = [p.opts[-1] if p.opts[0].startswith("-") else p.opts[0].upper() for p in given if p.name not in allowed]
     if others:
-        raise InputError(f"--config replays a run as it was; leave out {', '.join(others)}, or edit the file instead")
+        raise InputError(f"{why}; leave out {', '.join(others)}")
 
 
 def _check_device(device):

@@ -85,6 +85,10 @@ def check(config, where=""):
         for v in value if isinstance(value, tuple) else (value,):
             if v is not None and not limit.holds(v):
                 raise InputError(f"{where}{name}: expected {limit.words}, got {v!r}")
+    if isinstance(config, LMTraining) and any(config.dropouts.head):
+        raise InputError(f"{where}dropouts.head: a language model has no head; expected [0, 0]")
+    if isinstance(config, ClassifierTraining) and config.dropouts.output:
+        raise InputError(f"{where}dropouts.output: a classifier has no decoder; the head's own are dropouts.head")
     if isinstance(config, RunConfig):
         _check_stages(config)
 

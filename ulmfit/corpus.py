@@ -17,7 +17,7 @@ class Corpus:
     """types: the distinct tokens. documents: integer arrays of positions in `types`, one per document."""
 
     def __init__(self, texts: Iterable[str], progress: Callable[[int], None] | None = None):
-        """progress, if given, is called with the number of words so far after every document."""
+        """progress, if given, is called with the number of tokens so far after every document."""
         position: dict[str, int] = {}
         self.documents: list[np.ndarray] = []
         self.n_tokens = 0

@@ -1,12 +1,8 @@
 """A whole experiment: the data, the three stages in every direction, one look at the test set, and the numbers."""
 
 import json
-import os
-import platform
-import subprocess
 import time
-from dataclasses import replace
-from importlib import metadata
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +18,7 @@ from .model_files import load_model, save_model
 from .pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
 from .predictor import Predictor
 from .progress import Silent
+from .provenance import commit, fingerprint, versions
 from .run_dir import RunDirectory, check, prepare
 
 
@@ -29,46 +26,68 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     """Do what a RunConfig says and leave the run directory `out` behind -> its metrics.
 
     minutes: a limit for pre-training, per direction; it is turned into a number of steps once, and that number goes
-    into config.yaml, so that a replay is exact. With resume=True the configuration is the one in `out`.
+    into config.yaml, so that a replay is exact. With resume=True the run in `out` goes on; `config` may be None, and
+    must not differ from what that run was started with.
     Raises InputError for what the user gave, NonFiniteError when training diverges.
     """
     began = time.perf_counter()
+    came_from = {"versions": versions(), "commit": commit()}  # now: the code on disk may change while this runs
     progress = progress or Silent()
-    if not resume:
-        config = validated(config)
-    out = check(out, resume=resume, overwrite=overwrite)
-    run = RunDirectory(out)
+    config = None if config is None else validated(config)
+    run = RunDirectory(check(out, resume=resume, overwrite=overwrite))
     if resume:
-        config, minutes = run.load_config(), None
-        if run.load_metrics() is not None:
+        config, minutes = _stored_config(run, config), None
+        if (metrics := run.load_metrics()) is not None:
             progress.message(f"{out} is complete; nothing is left to resume")
-            return run.load_metrics()
+            return metrics
         progress.message(f"going on with {out} as its config.yaml says")
     dataset = _read_dataset(config, progress) if config.dataset else None
     corpus = _read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
     if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
-        _check_sources(config, out)
+        _check_sources(config, run.path)
     prepare(out, resume=resume, overwrite=overwrite)
     run.save_config(config)
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
-    metrics = {"dataset": None, "seed": config.seed, "direction": config.direction}
-    if dataset is not None:
-        sizes = {f"n_{part}": len(getattr(dataset, part).texts) for part in ("train", "valid", "test")}
-        metrics |= {"dataset": dataset.name, **sizes, "notes": list(dataset.notes)}
+    metrics = {"seed": config.seed, "direction": config.direction, **_about_data(dataset, corpus)}
     if "classify" in config.stages:
-        metrics |= _test(dataset, out, progress)
-    metrics |= {
-        "stages": {s: _total([reports[d][s] for d in config.directions]) for s in STAGES},
-        "directions": reports,
-        "seconds": time.perf_counter() - began,
-        "versions": versions(),
-        "commit": commit(),
-    }
+        metrics |= _test(config, dataset, run.path, progress)
+    stages = {s: _total([reports[d][s] for d in config.directions]) for s in STAGES}
+    # a resumed run has spent time before: its stages remember theirs
+    seconds = max(time.perf_counter() - began, sum(s["seconds"] for s in stages.values() if s))
+    metrics |= {"stages": stages, "directions": reports, "seconds": seconds, **came_from}
     run.save_metrics(metrics)
     run.close()
     return metrics
+
+
+def _stored_config(run, config):
+    """The configuration of the run in `run`. Raises InputError when `config`, unless None, asks for another one."""
+    stored = run.load_config()
+    if config is not None:
+        steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
+        asked = replace(config, recipe=replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps)))
+        differ = [f.name for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
+        if differ:
+            raise InputError(
+                f"{run.path}: was started with another {', '.join(differ)}; repeat the command it was started with, "
+                "or give --resume and --out alone"
+            )
+    return stored
+
+
+def _about_data(dataset, corpus):
+    """What was learnt from, for metrics.json."""
+    about = {"dataset": None}
+    if corpus is not None:
+        about["corpus_sha256"] = fingerprint(corpus.types, *corpus.documents)
+    if dataset is not None:
+        parts = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
+        about |= {"dataset": dataset.name, **{f"n_{name}": len(part.texts) for name, part in parts.items()}}
+        about["dataset_sha256"] = fingerprint(*(x for part in parts.values() for x in (part.texts, part.labels)))
+        about["notes"] = list(dataset.notes)
+    return about
 
 
 def _check_sources(config, out):
@@ -92,9 +111,14 @@ def _read_dataset(config, progress):
 
 
 def _read_corpus(config, progress):
-    texts = embedded_corpus() if config.pretrain_text is None else load_corpus(config.pretrain_text)
+    if config.pretrain_text is None:
+        texts = embedded_corpus()
+    else:
+        # the folder of a data set need not hold WikiText as well
+        holds_it = config.data_dir and (config.dataset is None or any(Path(config.data_dir).glob("wiki*")))
+        texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
     progress.message(f"reading {config.pretrain_text or 'the embedded English text'}")
-    return Corpus(texts, progress.words)
+    return Corpus(texts, progress.tokens)
 
 
 def _freeze_steps(config, corpus, minutes, progress):
@@ -133,7 +157,8 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
         classifier, stats, reports["classify"] = classify(
             stage("classify"), model, vocab, dataset, recipe, seed, direction
         )
-        save("classify", classifier, vocab, classes=dataset.classes, stats=stats)
+        longest = recipe.classify.max_tokens
+        save("classify", classifier, vocab, classes=dataset.classes, stats=stats, max_tokens=longest)
     return reports
 
 
@@ -147,7 +172,7 @@ def load_language_model(folder, direction):
     return loaded.model, loaded.vocab
 
 
-def _test(dataset, out, progress):
+def _test(config, dataset, out, progress):
     """The one look at the test set, ours and the baseline's -> numbers for metrics.json, predictions.jsonl."""
     progress.message("testing")
     predictor = Predictor.load(out)
@@ -161,9 +186,10 @@ def _test(dataset, out, progress):
             row = {"text": text, "label": dataset.classes[label], "predicted": dataset.classes[p.argmax()]}
             f.write(json.dumps(row | {"probabilities": dict(zip(dataset.classes, p.round(6).tolist(), strict=True))}))
             f.write("\n")
-    # the baseline has nothing to validate, so it gets the validation texts to train on as well
-    known_texts = [*dataset.train.texts, *dataset.valid.texts]
-    known_labels = np.concatenate([dataset.train.labels, dataset.valid.labels])
+    # the baseline has nothing to validate, so it learns from the validation texts as well; not where n_train is the
+    # question: then both get so many texts and no more
+    known = (dataset.train,) if config.n_train else (dataset.train, dataset.valid)
+    known_texts, known_labels = sum((k.texts for k in known), []), np.concatenate([k.labels for k in known])
     baseline = linear_baseline(known_texts, known_labels, texts)
     return {
         "test_error": error,
@@ -185,39 +211,3 @@ def _total(reports):
         n = 1 if key in ("seconds", "steps", "tokens") else len(values)
         total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None
     return total | {"tokens_per_second": total["tokens"] / total["seconds"]}
-
-
-def versions() -> dict:
-    """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
-    for package in ("minilstm", "numpy", "safetensors", "numba", "cupy", "scikit-learn"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def _processor() -> str:
-    """Its name as Linux tells it, and how many cores this process may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-        cores = len(os.sched_getaffinity(0))
-    except (OSError, AttributeError):
-        name, cores = "", os.cpu_count()
-    return f"{name or platform.machine()}, {cores} cores"
-
-
-def commit() -> str | None:
-    """The commit of the checkout this code lies in, marked when it was changed since; None outside of one."""
-    here = Path(__file__).resolve().parent
-
-    def git(*args):
-        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10, check=True)
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
-        return git("rev-parse", "HEAD").stdout.strip() + ("-changed" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -33,13 +33,15 @@ class Loaded(NamedTuple):
     direction: str
     classes: tuple[str, ...] | None  # a classifier's
     stats: tuple[RunningStats, ...] | None  # a classifier's
+    max_tokens: int | None  # of a longer text a classifier reads the end
 
 
-def save_model(folder, model, vocab, direction, *, classes=None, stats=None):
-    """Write a language model, or a classifier with its classes and running statistics."""
+def save_model(folder, model, vocab, direction, *, classes=None, stats=None, max_tokens=None):
+    """Write a language model, or a classifier with its classes, running statistics and longest text."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"kind": model.kind, "size": dataclasses.asdict(model.size), "direction": direction, "classes": classes}
+    about = {"kind": model.kind, "size": dataclasses.asdict(model.size), "direction": direction}
+    about |= {"classes": classes, "max_tokens": max_tokens}
     arrays = dict(model.params)
     for name, s in zip(BATCH_NORMS, stats or (), strict=stats is not None):
         arrays |= {f"{name}.running_mean": s.mean, f"{name}.running_var": s.var}
@@ -77,7 +79,7 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
         assign(expected, arrays, "its arrays")
     except ValueError as e:
         raise InputError(f"{path}: {e}; take {MODEL} and {VOCAB} from the same run") from None
-    return Loaded(model, vocab, about["direction"], about["classes"], stats)
+    return Loaded(model, vocab, about["direction"], about["classes"], stats, about["max_tokens"])
 
 
 def _about(path, metadata, kind):
@@ -87,7 +89,9 @@ def _about(path, metadata, kind):
         about["size"] = from_plain(ModelSize, about["size"], "size.")
         classes = about["classes"]
         about["classes"] = None if classes is None else tuple(str(c) for c in classes)
-        found, direction = about["kind"], about["direction"]
+        found, direction, longest = about["kind"], about["direction"], about["max_tokens"]
+        if longest is not None and not (isinstance(longest, int) and longest > 0):
+            raise ValueError(f"max_tokens {longest!r}")
         if direction not in DIRECTIONS or found not in WRITTEN_BY or (found == "classifier") != bool(about["classes"]):
             raise ValueError(f"kind {found!r}, direction {direction!r}, classes {about['classes']!r}")
     except (KeyError, TypeError, ValueError, RecursionError) as e:  # an InputError is a ValueError

@@ -15,13 +15,12 @@ import numpy as np
 from minilstm import Adam, MaskSource
 from minilstm.params import assign, count_params
 
-from .batching import LMBatches, TextBatches
+from .batching import LMBatches, TextBatches, encode
 from .classifier import TextClassifier
 from .corpus import Corpus
 from .groups import layer_groups
 from .language_model import LanguageModel, grow_vocabulary
 from .metrics import error_percent, perplexity
-from .predictor import encode
 from .text import tokenize
 from .train import ClassifierTask, LMTask, fit, lm_loss, predict_logits
 from .vocab import Vocab
@@ -156,7 +155,7 @@ def _in_direction(documents, direction):
 def _hold_out(documents, seed, share=0.01):
     """-> most documents for training, a hundredth of them (chosen by seed alone) for validation"""
     if len(documents) < 2:
-        return documents, documents
+        return documents, []  # nothing to hold out: no validation perplexity
     order = np.random.default_rng(seed).permutation(len(documents))
     n_valid = max(1, round(share * len(documents)))
     return [documents[n] for n in sorted(order[n_valid:])], [documents[n] for n in sorted(order[:n_valid])]

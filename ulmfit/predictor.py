@@ -7,10 +7,10 @@ import numpy as np
 from minilstm import NonFiniteError
 from minilstm.loss import log_softmax
 
+from .batching import encode
 from .config import DIRECTIONS
 from .errors import InputError
 from .model_files import MODEL, Loaded, load_model
-from .recipes import ClassifierTraining
 from .text import tokenize
 from .train import predict_logits
 
@@ -23,8 +23,8 @@ class Predictor:
         probabilities = predictor.predict_proba(["What is the capital of France ?"])   # (1, C)
     """
 
-    def __init__(self, classifiers: list[Loaded], max_tokens=ClassifierTraining.max_tokens):
-        self.classifiers, self.max_tokens = classifiers, max_tokens
+    def __init__(self, classifiers: list[Loaded]):
+        self.classifiers = classifiers
         self.classes = classifiers[0].classes
         if any(c.classes != self.classes for c in classifiers):
             raise InputError("the forward and the backward classifier do not have the same classes; train them anew")
@@ -47,7 +47,7 @@ class Predictor:
             return np.zeros((0, len(self.classes)))
         probabilities = 0.0
         for c in self.classifiers:
-            ids = [encode(t, c.vocab, c.direction, self.max_tokens) for t in tokens]
+            ids = [encode(t, c.vocab, c.direction, c.max_tokens) for t in tokens]
             logits = predict_logits(c.model, c.stats, ids).astype(np.float64)
             probabilities = probabilities + np.exp(log_softmax(logits))
         if not np.isfinite(probabilities).all():
@@ -57,11 +57,3 @@ class Predictor:
     def predict(self, texts) -> list[str]:
         """The most probable class of each text."""
         return [self.classes[n] for n in self.predict_proba(texts).argmax(axis=1)]
-
-
-def encode(tokens, vocab, direction, max_tokens=None) -> np.ndarray:
-    """Tokens -> word ids as a model of this direction reads them; of a long text the last `max_tokens` are kept."""
-    ids = np.array(vocab.encode(tokens), np.int32)
-    if max_tokens is not None:
-        ids = ids[-max_tokens:]
-    return ids[::-1].copy() if direction == "backward" else ids

@@ -10,8 +10,8 @@ class Silent:
     def message(self, text):
         """One line."""
 
-    def words(self, n):
-        """So many words of a corpus are read."""
+    def tokens(self, n):
+        """So many tokens of a corpus are read."""
 
     def begin(self, stage, n_steps, start, groups):
         """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first."""
@@ -27,7 +27,7 @@ class Silent:
 
 
 class ConsoleProgress(Silent):
-    """A live line (loss, rate, words per second, time left) on a terminal, a plain line every ten seconds elsewhere,
+    """A live line (loss, rate, tokens per second, time left) on a terminal, a plain line every ten seconds elsewhere,
     and a row of a table for every epoch."""
 
     SECONDS_BETWEEN_LINES = 10
@@ -40,9 +40,9 @@ class ConsoleProgress(Silent):
     def message(self, text):
         self.console.print(f"{text} ...", style="dim", highlight=False, markup=False)
 
-    def words(self, n):
+    def tokens(self, n):
         if self._line_is_due():
-            self.message(f"  {n:,} words so far")
+            self.message(f"  {n:,} tokens so far")
 
     def begin(self, stage, n_steps, start, groups):
         self.stage, self.n_steps, self.recent = stage, n_steps, deque(maxlen=50)
@@ -87,8 +87,8 @@ class ConsoleProgress(Silent):
         seconds = sum(r.seconds for r in self.recent)
         loss = sum(r.loss for r in self.recent) / len(self.recent)
         left = seconds / len(self.recent) * (self.n_steps - log.step - 1)
-        words = sum(r.tokens for r in self.recent) / max(seconds, 1e-9)
-        return f"loss {loss:.3f}  rate {log.lr:.3g}  {words:,.0f} words/s  {duration(left)} left"
+        speed = sum(r.tokens for r in self.recent) / max(seconds, 1e-9)
+        return f"loss {loss:.3f}  rate {log.lr:.3g}  {speed:,.0f} tokens/s  {duration(left)} left"
 
     def _line_is_due(self):
         now = time.monotonic()

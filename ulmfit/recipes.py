@@ -78,6 +78,9 @@ class Recipe:
     classify: ClassifierTraining
 
 
+# Left out so far: AR and TAR (alpha 2, beta 1 [P 4.1]). Where paper and scripts differ, the paper's value is taken:
+# betas (0.7, 0.99) and not (0.8, 0.99), one group more each epoch and not two steps, rates of the language model's
+# layers in powers of 2.6 and not [1/6, 1/3, 1, 1/2].
 PAPER = Recipe(
     size=ModelSize(),
     vocab_size=30_000,  # [S]

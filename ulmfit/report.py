@@ -12,7 +12,7 @@ def print_report(console, metrics, out, n_examples=5):
     from rich.table import Table
 
     stages = Table(title="Stages")
-    for column in ("stage", "steps", "words", "words/s", "time", "result on validation"):
+    for column in ("stage", "steps", "tokens", "tokens/s", "time", "result on validation"):
         stages.add_column(column, justify="left" if column == "stage" else "right")
     for name, s in metrics["stages"].items():
         if s is not None:

@@ -110,7 +110,9 @@ class RunDirectory:
             return
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
         kept = [r for r in rows if not (r["stage"] == stage and r["step"] >= from_step)]
-        path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        unfinished = self.path / f".{LOG}.tmp"
+        unfinished.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        os.replace(unfinished, path)
 
     # --- checkpoints
 
@@ -146,10 +148,6 @@ class RunDirectory:
             carry = _unflatten_carry(_under("carry", arrays), carry_type)
             return step, carry, totals
         return 0, None, {}
-
-    def remove_checkpoints(self, stage):
-        for path in self._checkpoints(stage):
-            path.unlink()
 
     def _checkpoints(self, stage):
         """Newest first."""

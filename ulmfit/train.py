@@ -79,7 +79,7 @@ class ClassifierTask:
 
 
 def rates_at(model, recipe, n_steps):
-    """-> a function: step -> {parameter name: learning rate}, and a list of the top rate alone for plots"""
+    """-> a function: step -> {parameter name: learning rate}, the top layer group's rate"""
     groups, schedule = layer_groups(model), SCHEDULES[recipe.schedule]
 
     def rates(step):

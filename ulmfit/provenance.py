@@ -1,0 +1,65 @@
+"""What a result came from: the code, the packages, the machine and the data."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+
+def versions() -> dict:
+    """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+    for package in ("minilstm", "numpy", "safetensors", "numba", "scikit-learn"):
+        found[package] = _version(package)
+    found["cupy"] = next(filter(None, map(_version, ("cupy-cuda13x", "cupy-cuda12x", "cupy"))), None)
+    return found
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def fingerprint(*parts) -> str:
+    """A sha256 over texts and arrays: did two runs learn from the same data?"""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(part.tobytes())
+        else:
+            digest.update(json.dumps(part).encode())
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    """Its name as Linux tells it, and how many cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+        cores = len(os.sched_getaffinity(0))
+    except (OSError, AttributeError):
+        name, cores = "", os.cpu_count()
+    return f"{name or platform.machine()}, {cores} cores"
+
+
+def commit() -> str | None:
+    """The commit of the checkout this code lies in, marked when it was changed since; None outside of one."""
+    here = Path(__file__).resolve().parents[1]
+
+    def git(*args):
+        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10, check=True)
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").stdout.strip()) != here:
+            return None  # an environment inside of some other repository
+        changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+        return git("rev-parse", "HEAD").stdout.strip() + ("-changed" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
