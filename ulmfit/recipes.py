@@ -114,7 +114,7 @@ LAPTOP = Recipe(
 
 # For the embedded data. On its text a smaller model bears a higher rate (validation perplexity 9 instead of 41). The
 # classifier's dropouts were chosen on training questions alone, split so that no template is on both sides: error 20.0
-# with these, 22.5 with the laptop's, 27.4 with the paper's (means of two seeds; a linear SVM: 18.0).
+# with these, 22.5 with the laptop's, 27.4 with about the paper's (means of two seeds; a linear SVM: 18.0).
 QUICKSTART = replace(
     LAPTOP,
     size=ModelSize(embedding=128, hidden=192, layers=2),
