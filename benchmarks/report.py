@@ -63,8 +63,10 @@ def runs_table(dataset) -> str:
     first = rows[0]
     lines.append("")
     lines.append(
-        f"{int(first['n_train']):,} training and {int(first['n_test'])} test texts; {mean(rows, 'pretrain_tokens', 0)} "
-        f"tokens of pre-training ({minutes(rows, 'pretrain_seconds')}), direction {first['direction']}; "
+        f"{int(first['n_train']):,} training and {int(first['n_test'])} test texts, direction {first['direction']}; "
+        f"{int(first['parameters']) / 1e6:.1f} million parameters; pre-trained on "
+        f"{statistics.mean(numbers(rows, 'pretrain_tokens')) / 1e6:.1f} million tokens in "
+        f"{minutes(rows, 'pretrain_seconds')}; "
         f"Python {first['python']}, NumPy {first['numpy']}, Numba {first['numba']}, {first['processor']}; "
         f"commit {first['commit'][:10]}."
     )

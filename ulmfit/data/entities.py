@@ -721,7 +721,7 @@ DIY|do it yourself|everyday life
 RSVP|repondez s'il vous plait|invitations
 FAQ|frequently asked questions|everyday life
 ETA|estimated time of arrival|travel
-CEO|chief executive officer|business
+CFO|chief financial officer|business
 MBA|Master of Business Administration|education
 PhD|Doctor of Philosophy|education
 SUV|sport utility vehicle|transport
@@ -960,3 +960,12 @@ LISTS = {
 }
 
 PLAIN: dict[str, list[str]] = {kind: text.split("; ") for kind, text in LISTS.items()}
+
+TABLES: dict[str, list[Row]] = {
+    "country": COUNTRIES, "city": CITIES, "river": RIVERS,
+    "mountain": MOUNTAINS, "island": ISLANDS, "landmark": LANDMARKS,
+    "book": BOOKS, "painting": PAINTINGS, "music": MUSIC, "film": FILMS,
+    "invention": INVENTIONS, "person": PEOPLE, "company": COMPANIES,
+    "element": ELEMENTS, "animal": ANIMALS, "food": FOODS, "sport": SPORTS,
+    "abbr": ABBREVIATIONS, "event": EVENTS, "unit": UNITS,
+}  # fmt: skip

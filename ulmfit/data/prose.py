@@ -355,15 +355,6 @@ The number {count} is worth remembering for anyone who deals with {plural}.
 """),
 }  # fmt: skip
 
-TABLES: dict[str, list[Row]] = {
-    "country": entities.COUNTRIES, "city": entities.CITIES, "river": entities.RIVERS,
-    "mountain": entities.MOUNTAINS, "island": entities.ISLANDS, "landmark": entities.LANDMARKS,
-    "book": entities.BOOKS, "painting": entities.PAINTINGS, "music": entities.MUSIC, "film": entities.FILMS,
-    "invention": entities.INVENTIONS, "person": entities.PEOPLE, "company": entities.COMPANIES,
-    "element": entities.ELEMENTS, "animal": entities.ANIMALS, "food": entities.FOODS, "sport": entities.SPORTS,
-    "abbr": entities.ABBREVIATIONS, "event": entities.EVENTS, "unit": entities.UNITS,
-}  # fmt: skip
-
 # Sentences that put two neighbours of a table side by side.
 COMPARISONS: dict[str, str] = {
     "country": "{name} and {other} are two countries: the capital of the first is {capital}, that of the second is "
@@ -432,7 +423,7 @@ def groups_of(items: list[str], size: int) -> Iterator[str]:
 def comparisons(order_key: OrderKey) -> Iterator[str]:
     """Documents that compare things with their neighbours in a shuffled table."""
     for kind, pattern in COMPARISONS.items():
-        rows = sorted(TABLES[kind], key=lambda row: order_key("compare " + row["name"]))
+        rows = sorted(entities.TABLES[kind], key=lambda row: order_key("compare " + row["name"]))
         pairs = zip(rows, rows[1:], strict=False)
         filled = [
             pattern.format_map(facts(a) | {f"other_{k}": v for k, v in facts(b).items()} | {"other": b["name"]})
@@ -444,7 +435,7 @@ def comparisons(order_key: OrderKey) -> Iterator[str]:
 def chronicle() -> Iterator[str]:
     """Documents that tell the dated facts of all tables in the order of time."""
     dated = [
-        (int(row["year"]), pattern.format_map(row)) for kind, pattern in CHRONICLE.items() for row in TABLES[kind]
+        (int(row["year"]), pattern.format_map(row)) for kind, pattern in CHRONICLE.items() for row in entities.TABLES[kind]
     ]
     yield from groups_of([sentence for _, sentence in sorted(dated)], 8)
 
@@ -452,6 +443,6 @@ def chronicle() -> Iterator[str]:
 def make_english(essays: str, order_key: OrderKey) -> str:
     """The whole text: documents divided by blank lines, in a fixed shuffled order."""
     documents = essays.strip().split("\n\n")
-    documents += [article(kind, row, order_key) for kind, rows in TABLES.items() for row in rows]
+    documents += [article(kind, row, order_key) for kind, rows in entities.TABLES.items() for row in rows]
     documents += [*comparisons(order_key), *chronicle()]
     return "\n\n".join(sorted(documents, key=order_key)) + "\n"

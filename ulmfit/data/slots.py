@@ -24,15 +24,7 @@ def rows_of(names: list[str]) -> list[Row]:
 def slot_kinds() -> dict[str, list[Row]]:
     """kind -> its things. A filtered kind exists where an attribute fits only some things of a table."""
     kinds = {kind: rows_of(names) for kind, names in PLAIN.items()}
-    tables = {
-        "country": entities.COUNTRIES, "city": entities.CITIES, "river": entities.RIVERS,
-        "mountain": entities.MOUNTAINS, "island": entities.ISLANDS, "landmark": entities.LANDMARKS,
-        "book": entities.BOOKS, "painting": entities.PAINTINGS, "music": entities.MUSIC, "film": entities.FILMS,
-        "invention": entities.INVENTIONS, "person": entities.PEOPLE, "company": entities.COMPANIES,
-        "element": entities.ELEMENTS, "animal": entities.ANIMALS, "food": entities.FOODS, "sport": entities.SPORTS,
-        "abbr": entities.ABBREVIATIONS, "event": entities.EVENTS, "unit": entities.UNITS,
-    }  # fmt: skip
-    kinds |= tables
+    kinds |= entities.TABLES
     kinds |= {
         "republic": [row for row in entities.COUNTRIES if row["government"] == "republic"],
         "bordered": [row for row in entities.COUNTRIES if row["neighbour"] != "-"],
