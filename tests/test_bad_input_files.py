@@ -254,7 +254,7 @@ def test_evaluate_names_the_row_with_an_unknown_label(tiny_run, tmp_path):
 
 @pytest.mark.parametrize("stage", ["pretrain", "classify"])
 def test_a_loss_that_is_not_finite_stops_the_run(stage, tiny_data, tmp_path):
-    answer = train(tiny_data, tmp_path / "run", "--set", f"{stage}.lr=1e30", "--set", "pretrain.epochs=5")
+    answer = train(tiny_data, tmp_path / "run", "--set", f"{stage}.lr=1e40", "--set", "pretrain.epochs=5")
     is_refused(answer, f"training stopped: {stage}, step ", "not finite: ", "a lower learning rate", code=1)
     assert "weight" in answer.err  # the tensors are named
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

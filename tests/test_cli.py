@@ -207,7 +207,7 @@ def test_ctrl_c_before_there_is_a_run(tiny_data, tmp_path, monkeypatch):
 
 def test_a_real_ctrl_c_in_the_middle_of_training(tiny_data, tmp_path, tiny_run):
     out = tmp_path / "run"
-    steps = ["--set", "classify.epochs=100"]
+    steps = ["--set", "classify.epochs=500"]  # two seconds: more than can be done before the signal comes
     data = ["--test-file", tiny_data / "test.csv", "--pretrain-text", tiny_data / "text.txt"]
     process = start("run", tiny_data / "train.csv", *data, "--out", out, *TINY, *steps)
     log, deadline = out / "log.jsonl", time.monotonic() + 60

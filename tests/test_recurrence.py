@@ -233,7 +233,7 @@ def test_auto_takes_what_can_run_and_says_why():
 
 def test_a_name_that_does_not_exist_or_cannot_run_raises():
     x = np.zeros((1, 1, 2), np.float32)
-    with pytest.raises(ValueError, match="kernel: expected 'auto' or one of reference.*got 'warp'"):
+    with pytest.raises(ValueError, match="kernel: expected one of auto, reference.*got 'warp'"):
         LSTM(2, 3, rng=np.random.default_rng(0), kernel="warp").forward(x)
     for kernel in available_kernels():
         if kernel.reason or kernel.device == "cuda":

@@ -66,9 +66,9 @@ def test_a_language_model_learns_a_repetitive_text():
 
 
 def test_a_classifier_learns_a_separable_task():
-    task = classifier_task(lr=0.05, dropouts=DROPOUTS.times(0.2), unfreezing="full", lr_factor=1.0)
+    task = classifier_task(lr=0.02, dropouts=DROPOUTS.times(0.2), unfreezing="full", lr_factor=1.0)
     task.batches = TextBatches(*separable_texts(60), 5, seed=7)
-    logs, stats, _ = train(task, 80)
+    logs, stats, _ = train(task, 300)  # with 80, one seed in four falls short
     texts, labels = separable_texts(60, seed=11)  # others than those it was trained on
     assert (predict_logits(task.model, stats, texts).argmax(axis=1) == labels).mean() > 0.95
     assert np.mean([log.loss for log in logs[-8:]]) < 0.6 * np.mean([log.loss for log in logs[:8]])
