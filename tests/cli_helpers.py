@@ -47,9 +47,13 @@ def ulmfit(*arguments, stdin=b"") -> Answer:
     return Answer(code, *(s.buffer.getvalue().decode("utf-8") for s in streams[1:]))
 
 
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def start(*arguments, **options) -> subprocess.Popen:
-    """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "ulmfit", *map(str, arguments)]
+    """Start a command in a process of its own, which hears Ctrl-C even where the tests run in the background."""
+    code = f"{HEARS_CTRL_C}; import sys; from ulmfit.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
