@@ -61,7 +61,7 @@ def time_in_turns(contenders, inputs, gradients, mode):
 def main():
     names = [k.name for k in available_kernels() if k.reason is None and k.device in ("any", "cpu")]
     contenders = [get_recurrence(name) for name in names]
-    about = {k: v for k, v in versions().items() if k in ("python", "numpy", "numba", "processor")}
+    about = {k: v for k, v in versions().items() if k in ("python", "numpy", "numba", "blas", "processor")}
     rows = []
     for T, B, H in SHAPES:
         inputs, gradients = problem(T, B, H, np.random.default_rng(0))

@@ -19,7 +19,7 @@ COLUMNS = (
     *KEY, "n_train", "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
     "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
     "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "baseline_error", "seconds",
-    "python", "numpy", "numba", "processor", "recipe",
+    "python", "numpy", "numba", "blas", "processor", "recipe",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def row_of(run) -> dict:
     stages = {name: stage or {} for name, stage in metrics["stages"].items()}
     text = config["pretrain_text"]
     row = {name: metrics.get(name) for name in COLUMNS}
-    row |= {name: metrics["versions"].get(name) for name in ("python", "numpy", "numba", "processor")}
+    row |= {name: metrics["versions"].get(name) for name in ("python", "numpy", "numba", "blas", "processor")}
     for stage in ("pretrain", "finetune", "classify"):
         row |= {f"{stage}_tokens": stages[stage].get("tokens"), f"{stage}_seconds": stages[stage].get("seconds")}
     low, high = metrics["test_error_ci95"]

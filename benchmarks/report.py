@@ -31,7 +31,8 @@ def mean(rows, name, digits=1):
 
 
 def minutes(rows, name):
-    return f"{statistics.mean(numbers(rows, name)) / 60:.0f} min"
+    seconds = statistics.mean(numbers(rows, name))
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def runs_table(dataset) -> str:

@@ -14,10 +14,20 @@ import numpy as np
 def versions() -> dict:
     """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+    found["blas"] = blas()
     for package in ("minilstm", "numpy", "safetensors", "numba", "scikit-learn"):
         found[package] = _version(package)
     found["cupy"] = next(filter(None, map(_version, ("cupy-cuda13x", "cupy-cuda12x", "cupy"))), None)
     return found
+
+
+def blas() -> str:
+    """The library behind NumPy's matrix products, and the settings that change how it rounds: another number of
+    threads or another choice of kernels, and a training ends elsewhere."""
+    about = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    names = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    settings = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    return ", ".join([f"{about.get('name')} {about.get('version')}", *settings])
 
 
 def _version(package):
