@@ -10,7 +10,7 @@ Reading order
     recurrence    the loop over time; choosing a faster twin
     lstm, stack   the whole layer, and layers on top of each other
     gradcheck     why you may believe it
-    embedding, linear, batchnorm, dropout, pooling, loss
+    embedding, linear, batchnorm, dropout, pooling, loss, regularization
     params, optim, checkpoint
 """
 
@@ -24,10 +24,16 @@ from .gradcheck import gradcheck
 from .linear import Linear
 from .loss import linear_cross_entropy, softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from .lstm import LSTM, LSTMCache, LSTMState
-from .optim import SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm
+from .optim import ASGD, SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm, triggered
 from .params import count_params
 from .pooling import concat_pool_backward, concat_pool_forward
 from .recurrence import Plan, Recurrence, available_kernels
+from .regularization import (
+    activation_regularization_backward,
+    activation_regularization_forward,
+    temporal_activation_regularization_backward,
+    temporal_activation_regularization_forward,
+)
 from .stack import LSTMStack, StackCache
 
 __version__ = "0.1.0"
@@ -37,7 +43,9 @@ __all__ = [
     "Embedding", "Linear", "BatchNorm", "RunningStats", "relu_forward", "relu_backward", "sigmoid",
     "MaskSource", "dropout_forward", "dropout_backward", "concat_pool_forward", "concat_pool_backward",
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward", "linear_cross_entropy",
-    "SGD", "Adam", "clip_grad_norm", "grad_norm", "NonFiniteError", "gradcheck",
+    "activation_regularization_forward", "activation_regularization_backward",
+    "temporal_activation_regularization_forward", "temporal_activation_regularization_backward",
+    "SGD", "ASGD", "triggered", "Adam", "clip_grad_norm", "grad_norm", "NonFiniteError", "gradcheck",
     "save_arrays", "load_arrays", "CheckpointError", "to_state_dict", "load_state_dict", "count_params",
     "get_array_module", "to_device", "to_numpy",
 ]

@@ -1,4 +1,4 @@
-"""SGD and Adam with one learning rate per parameter, and gradient clipping.
+"""SGD, averaged SGD and Adam with one learning rate per parameter, and gradient clipping.
 
 `step(params, grads, lrs)` changes `params` in place and touches only what is in `grads`: a frozen parameter is one
 whose gradient is absent, and neither its value nor its moments nor its step count move.
@@ -39,6 +39,51 @@ class SGD:
                     velocity[name] = g.copy()
                 g = velocity[name]
             p -= _rate(lrs, name) * g
+
+
+class ASGD:
+    """SGD that also keeps the mean of the weights it passes (Polyak & Juditsky 1992), as `torch.optim.ASGD` with
+    lambd=0: p -= lr * (g + weight_decay * p), and `state["ax"]` holds the mean of p after its steps t0 + 2, t0 + 3, ...
+
+    Training goes on from the weights themselves; the means are what is to be used in the end. Up to step t0 there are
+    none. NT-ASGD is this with a t0 that is set on the way: see `triggered`.
+    """
+
+    def __init__(self, *, t0=math.inf, weight_decay=0.0):
+        self.t0, self.weight_decay = t0, weight_decay
+        self.state = {"ax": {}, "step": {}}
+
+    def step(self, params, grads, lrs):
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        for name, g in grads.items():
+            p = _checked(params, name, g)
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            p -= _rate(lrs, name) * g
+            n = self._count(name) - 1 - self.t0  # from -t0 on: of how many values the mean is, if of any
+            means = self.state["ax"]
+            if n > 1 and name in means:
+                means[name] += (p - means[name]) / n
+            elif n >= 0:  # PyTorch's mean of step t0 + 1 is forgotten at step t0 + 2
+                means[name] = p.copy()
+
+    def _count(self, name):
+        """The number of this step of the parameter, from 1."""
+        count = self.state["step"].setdefault(name, np.zeros((), np.int64))
+        count += 1
+        return int(count)
+
+
+def triggered(losses, n):
+    """How many of these validation losses, one an epoch, it takes until NT-ASGD begins to average; None if never.
+
+    The trigger of awd-lstm-lm (Merity et al. 2017, section 3): a loss above the smallest of those that lie more than
+    n epochs before it.
+    """
+    for k, loss in enumerate(losses):
+        if k > n and loss > min(losses[: k - n]):
+            return k + 1
+    return None
 
 
 class Adam:

@@ -109,6 +109,14 @@ def cross_entropy(th):
     return arrays("in", logits=3 * logits, targets=targets) | arrays("out", loss=loss, dlogits=logits.grad / 3)
 
 
+def penalties(th):
+    """As awd-lstm-lm's main.py adds them to the loss."""
+    y = th.normal(4, 3, 2, grad=True)
+    ar, tar = 2 * y.pow(2).mean(), (y[1:] - y[:-1]).pow(2).mean()
+    (dar,), (dtar,) = th.torch.autograd.grad(ar, y), th.torch.autograd.grad(tar, y)
+    return arrays("in", y=y) | arrays("out", ar=ar, tar=tar, dar=dar, dtar=dtar)
+
+
 def optimisers(th):
     optim = th.torch.optim
     make = {
@@ -128,6 +136,17 @@ def optimisers(th):
             stepper.step()
         result |= arrays(f"out_{name}", early=a, late=b)
     return result
+
+
+def averaging(th):
+    """With numbers that float32 can hold: PyTorch keeps the rate and the weight of the mean in it."""
+    p, grads = th.normal(2, 3), th.normal(5, 2, 3)
+    ours = p.clone().requires_grad_()
+    stepper = th.torch.optim.ASGD([ours], lr=0.125, lambd=0, t0=2, weight_decay=0.05)
+    for g in grads:
+        ours.grad = g.clone()
+        stepper.step()
+    return arrays("in", p=p, grads=grads) | arrays("out", p=ours, ax=stepper.state[ours]["ax"])
 
 
 def training(th):
@@ -169,7 +188,9 @@ CASES = {
     "embedding": embedding,
     "batchnorm": batchnorm,
     "cross_entropy": cross_entropy,
+    "penalties": penalties,
     "optimisers": optimisers,
+    "averaging": averaging,
     "training": training,
 }
 

@@ -5,6 +5,7 @@ from PyTorch (test_torch_parity.py)."""
 import numpy as np
 
 from minilstm import (
+    ASGD,
     LSTM,
     SGD,
     Adam,
@@ -14,9 +15,13 @@ from minilstm import (
     LSTMStack,
     LSTMState,
     RunningStats,
+    activation_regularization_backward,
+    activation_regularization_forward,
     load_state_dict,
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
+    temporal_activation_regularization_backward,
+    temporal_activation_regularization_forward,
 )
 
 
@@ -107,6 +112,16 @@ def check_cross_entropy(arrays):
     agree({"loss": loss, "dlogits": softmax_cross_entropy_backward(1.0, cache)}, under("out", arrays))
 
 
+def check_penalties(arrays):
+    y = under("in", arrays)["y"]
+    ar, ar_cache = activation_regularization_forward(y, 2.0)
+    tar, tar_cache = temporal_activation_regularization_forward(y, 1.0)
+    dar, dtar = (
+        activation_regularization_backward(1.0, ar_cache), temporal_activation_regularization_backward(1.0, tar_cache)
+    )  # fmt: skip
+    agree({"ar": ar, "tar": tar, "dar": dar, "dtar": dtar}, under("out", arrays))
+
+
 OPTIMISERS = {
     "sgd": lambda: SGD(),
     "sgd_momentum_decay": lambda: SGD(momentum=0.9, weight_decay=0.05),
@@ -126,6 +141,14 @@ def check_optimiser(arrays):
             grads = {"early": g, "late": 2 * g} if step >= 2 else {"early": g}
             optimiser.step(params, grads, {"early": 0.1, "late": 0.02})
         agree(params, under(f"out_{name}", arrays))
+
+
+def check_averaging(arrays):
+    given = under("in", arrays)
+    optimiser, params = ASGD(t0=2, weight_decay=0.05), {"p": given["p"].copy()}
+    for g in given["grads"]:
+        optimiser.step(params, {"p": g}, 0.125)
+    agree(params | {"ax": optimiser.state["ax"]["p"]}, under("out", arrays))
 
 
 def check_training(arrays):
@@ -172,6 +195,8 @@ CHECKS = {
     "embedding": check_embedding,
     "batchnorm": check_batchnorm,
     "cross_entropy": check_cross_entropy,
+    "penalties": check_penalties,
     "optimisers": check_optimiser,
+    "averaging": check_averaging,
     "training": check_training,
 }

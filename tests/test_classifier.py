@@ -1,31 +1,37 @@
 """The whole classifier, loss to embedding: its gradients, unfreezing, lengths, batch norm and dropouts."""
 
 import dataclasses
+import math
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from problems import copies, load, same_bits
 from strategies import normal, seeds
 from tiny import (
     KINDS,
+    SIZE,
     ClassifierCase,
     ClassifierProblem,
     classifier,
     classifier_cases,
+    spread,
     well_posed,
 )
 
 from minilstm import Adam, MaskSource, gradcheck
 from ulmfit.groups import layer_groups
-from ulmfit.recipes import Dropouts
+from ulmfit.recipes import ClassifierTraining, Dropouts, ModelSize
 
 
 @given(case=classifier_cases)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_logits_and_loss_against_every_parameter(case):
     p = well_posed(ClassifierProblem, case)
     rng = np.random.default_rng(case.seed)
-    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature(), directions=2)
+    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature())
     assert p.backward(p.inputs, {"loss": 1.0}).keys() == p.model.params.keys()
 
 
@@ -66,7 +72,7 @@ def test_a_text_alone_in_evaluation_gives_the_logits_it_has_in_a_batch(case):
     logits, _, _ = p.run(p.inputs)
     for b, n in enumerate(p.lengths):
         ids = p.ids[: max(1, n), b : b + 1]
-        alone, _, _ = p.model.forward(ids, p.lengths[b : b + 1], p.stats, need_cache=False)
+        alone, _, _ = p.model.forward(ids, p.lengths[b : b + 1], p.stats, need_cache=False, **case.windows)
         np.testing.assert_allclose(alone[0], logits[b], rtol=1e-9, atol=1e-9)
 
 
@@ -157,6 +163,172 @@ def test_float32_follows_float64(case):
     for name in ("bn1", "bn2"):
         small.head.children[name].eps = p.model.head.children[name].eps
     stats = tuple(type(s)(*(a.astype(np.float32) for a in s)) for s in p.stats)
-    logits, _, cache = small.forward(p.ids, p.lengths, stats)
+    logits, _, cache = small.forward(p.ids, p.lengths, stats, **case.windows)
     np.testing.assert_allclose(logits, p.run(p.inputs)[0], rtol=1e-3, atol=1e-3)
     assert {a.dtype for a in (logits, *small.backward(logits, cache).values())} == {np.dtype(np.float32)}
+
+
+# --- windows
+
+
+@given(case=classifier_cases)
+def test_logits_and_penalty_are_those_of_windows_that_begin_where_the_text_before_them_ended(case):
+    p = ClassifierProblem(case)
+    logits, _, cache = p.run(p.inputs)
+    expected = p.forward(p.inputs)
+    np.testing.assert_allclose(logits, expected["logits"], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(p.loss(logits)[0] + cache.penalty, expected["loss"], rtol=1e-9)
+    assert len(cache.windows) == max(1, *(len(p.spans(b)) for b in range(case.B)))
+    no_cache = p.model.forward(
+        p.ids, p.lengths, p.stats, training=case.training, masks=p.masks, need_cache=False, **case.windows
+    )
+    assert (no_cache[0] == logits).all() and no_cache[2] is None
+
+
+@given(case=classifier_cases)
+def test_a_text_that_is_pooled_as_a_whole_has_the_same_logits_whatever_the_windows(case):
+    p = ClassifierProblem(case)
+    whole, windows = (
+        p.model.forward(p.ids, p.lengths, p.stats, masks=p.masks, bptt=bptt, max_tokens=case.T)[0]
+        for bptt in (case.T, case.bptt)
+    )
+    np.testing.assert_allclose(windows, whole, rtol=1e-9, atol=1e-9)
+
+
+distinct_words = st.tuples(st.integers(1, 12), st.integers(1, 4), st.integers(1, 9), seeds)  # T, bptt, max_tokens
+
+
+def gradient_by_word(T, bptt, max_tokens, seed, lengths, **options):
+    """Texts of words that occur once -> whether each word (T, B) has a gradient"""
+    B, rng = len(lengths), np.random.default_rng(seed)
+    size = dataclasses.replace(SIZE, head=64)  # some of so many units are always above zero
+    model = spread(classifier(T * B, size), rng)
+    ids = rng.permutation(T * B).reshape(T, B)
+    logits, _, cache = model.forward(ids, lengths, model.initial_stats(), bptt=bptt, max_tokens=max_tokens, **options)
+    grads = model.backward(rng.standard_normal(logits.shape), cache)
+    return grads["encoder.embedding.weight"][ids].any(axis=2)
+
+
+@given(sizes=distinct_words)
+def test_every_pooled_window_has_a_gradient_and_nothing_before_it(sizes):
+    """Each pooled word is at least in the mean; the rest of the text, and padding, is not looked at."""
+    T, bptt, max_tokens, seed = sizes
+    lengths = np.random.default_rng(seed).integers(0, T + 1, 3)
+    reached = gradient_by_word(T, bptt, max_tokens, seed, lengths)
+    n_pooled = bptt * -(-max_tokens // bptt)
+    t = np.arange(T)[:, None]
+    assert (reached == ((lengths - n_pooled <= t) & (t < lengths))).all()
+
+
+def test_the_defaults_are_twenty_windows_of_seventy_words():
+    reached = gradient_by_word(1500, 70, 1400, 0, np.array([1500, 1401]))
+    assert reached.sum(axis=0).tolist() == [1400, 1400]
+    assert (ClassifierTraining.bptt, ClassifierTraining.max_tokens) == (70, 1400)
+    model = classifier()
+    ids = np.random.default_rng(0).integers(0, 12, (150, 2))
+    _, _, cache = model.forward(ids, [150, 60], model.initial_stats())
+    assert [w.encoder[0][0].shape for w in cache.windows] == [(10, 2), (70, 2), (70, 2)]  # ids
+
+
+def test_nothing_goes_back_from_a_window_to_the_one_before_it():
+    """Only the last state is looked at: the last window gets all of the gradient."""
+    model = spread(classifier(7), np.random.default_rng(0))
+    ids = np.arange(7)[:, None]
+    for bptt, reached in ((7, 7), (3, 3), (1, 1)):
+        logits, _, cache = model.forward(ids, [7], model.initial_stats(), bptt=bptt)
+        model.head.children["bn1"].params["weight"][6:] = 0  # maximum and mean of six units
+        grads = model.backward(np.ones_like(logits), cache)
+        assert grads["encoder.embedding.weight"].any(axis=1).tolist() == [False] * (7 - reached) + [True] * reached
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_memory_does_not_grow_with_the_length_of_a_text(training):
+    """But for the ids, which are there before."""
+    model = classifier(size=ModelSize(embedding=8, hidden=8, layers=1, head=4), dtype=np.float32)
+    windows = {"bptt": 40, "max_tokens": 160}
+
+    def peak(n):
+        ids = np.ones((n, 2), np.int64)
+        tracemalloc.start()
+        try:
+            logits, _, cache = model.forward(
+                ids, [n, n // 2], model.initial_stats(), training=training, need_cache=training, **windows
+            )
+            if training:
+                assert len(cache.windows) == 4
+                model.backward(logits, cache)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(400)
+    assert peak(2000) < 1.1 * peak(400)
+
+
+@pytest.mark.parametrize("ids, lengths, error, message", [
+    (np.ones(3, int), None, ValueError, r"ids: expected shape \(T, B\), got \(3,\)"),
+    (np.ones((3, 2), int), [1, 4], ValueError, "lengths: expected values in 0..T = 3, got 4 in row 1"),
+    (np.ones((3, 2), int), [1.0, 2.0], TypeError, "lengths: expected integers"),
+])  # fmt: skip
+def test_bad_arguments(ids, lengths, error, message):
+    model = classifier()
+    with pytest.raises(error, match=message):
+        model.forward(ids, lengths, model.initial_stats())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("seed", range(6))
+def test_gradients_are_pytorchs(seed):
+    """BPT3C once more, with autograd and detach: each text alone, word by word."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    case = ClassifierCase(
+        T=9, B=4, H=3, V=9, layers=1 + seed % 3, bptt=(1, 2, 3, 70)[seed % 4], max_tokens=5, ar=0.5, tar=0.8, seed=seed
+    )
+    p = ClassifierProblem(case)
+    p.lengths[:3] = 9, 0, 1
+    a = {name: torch.tensor(x, requires_grad=True) for name, x in p.inputs.items()}
+    row_mask, inputs, weights, head = (
+        [torch.tensor(np.asarray(mask)) for mask in masks]
+        for masks in ([p.masks.encoder.embedding], p.masks.encoder.inputs, p.masks.encoder.weights, p.masks.head)
+    )
+    pooled, words, changes = [], [], []
+    for b, length in enumerate(p.lengths):
+        states = [[torch.zeros(1, m.shape[1], dtype=torch.float64)] * 2 for m in weights]
+        kept = []
+        for start, end in [(max(0, n - case.bptt), n) for n in reversed(range(length, 0, -case.bptt))]:
+            states, window = [[s.detach() for s in pair] for pair in states], []
+            for word in p.ids[start:end, b]:
+                x = a["encoder.embedding.weight"][word] * row_mask[0][word]
+                for n, pair in enumerate(states):
+                    w_ih, w_hh, b_ih, b_hh = (
+                        a[f"encoder.lstm.{k}_l{n}"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                    )
+                    x = (x * inputs[n][0, b])[None]
+                    states[n] = torch.lstm_cell(x, pair, w_ih, w_hh * weights[n], b_ih, b_hh)
+                    x = states[n][0][0]
+                window.append(x)
+            kept.append(torch.stack(window))
+        kept = kept[-math.ceil(case.max_tokens / case.bptt) :]
+        words += kept
+        changes += [window[1:] - window[:-1] for window in kept]
+        h = torch.cat(kept) if kept else torch.zeros(1, case.E, dtype=torch.float64)
+        pooled.append(torch.cat([h[-1], h.max(dim=0).values, h.mean(dim=0)]))
+    x = torch.stack(pooled)
+    for n in (1, 2):
+        norm, linear = f"head.bn{n}.", f"head.linear{n}."
+        x = torch.nn.functional.batch_norm(x, None, None, a[norm + "weight"], a[norm + "bias"], training=True, eps=0.1)
+        x = (x * head[n - 1]) @ a[linear + "weight"].T + a[linear + "bias"]
+        x = torch.relu(x) if n == 1 else x
+    loss = torch.nn.functional.cross_entropy(x, torch.tensor(p.labels))
+    penalty = case.ar * torch.cat(words).pow(2).mean()
+    if case.bptt > 1:
+        penalty = penalty + case.tar * torch.cat(changes).pow(2).mean()
+    (loss + penalty).backward()
+
+    logits, _, cache = p.run(p.inputs)
+    np.testing.assert_allclose(logits, x.detach().numpy(), rtol=1e-9, atol=1e-9)
+    assert cache.penalty == pytest.approx(penalty.item(), rel=1e-9)
+    grads = p.undo({"loss": 1.0})
+    assert grads.keys() == a.keys()
+    for name, g in grads.items():
+        np.testing.assert_allclose(g, a[name].grad.numpy(), rtol=1e-7, atol=1e-9, err_msg=name)

@@ -105,10 +105,24 @@ WRONG = {
     "all dropped": ({"recipe__classify__dropouts__head": [0.1, 1.0]}, "dropouts.head: .*less than 1, got 1.0"),
     "rate that is no number": ({"recipe__classify__lr": float("nan")}, "recipe.classify.lr: .*above 0, got nan"),
     "endless epochs": ({"recipe__classify__epochs": float("inf")}, "recipe.classify.epochs: expected .*got inf"),
+    "negative penalty": ({"recipe__finetune__ar": -1}, "recipe.finetune.ar: expected a number from 0 up, got -1"),
+    "no temporal penalty": ({"recipe__classify__tar": float("inf")}, "tar: expected a number from 0 up, got inf"),
+    "no rise": ({"recipe__classify__cut_frac": 0}, "classify.cut_frac: expected a number above 0, at most 1, got 0"),
+    "long rise": ({"recipe__classify__warm_cut_frac": 1.5}, "classify.warm_cut_frac: .* at most 1, got 1.5"),
+    "ratio below 1": ({"recipe__finetune__ratio": 0.5}, "finetune.ratio: expected a number from 1 up, got 0.5"),
+    "unknown optimiser": ({"recipe__pretrain__optimizer": "lion"}, "optimizer: expected one of adam, .*got 'lion'"),
+    "no patience": ({"recipe__pretrain__nonmono": 0}, "pretrain.nonmono: expected a whole number from 1 up, got 0"),
+    "word for yes": ({"recipe__pretrain__variable_bptt": 1}, "pretrain.variable_bptt: expected true or false, got 1"),
+    "restart by number": ({"recipe__classify__restart": 1}, "classify.restart: expected true or false, got 1"),
+    "no pooled window": ({"recipe__classify__bptt": 0}, "classify.bptt: expected a whole number from 1 up, got 0"),
+    "a rate of zero": ({"recipe__finetune__lr_multipliers": [1, 0, 1, 1]}, "finetune.lr_multipliers: .*above 0, got 0"),
+    "one rate for all": ({"recipe__finetune__lr_multipliers": 0.5}, "lr_multipliers: expected a list, got 0.5"),
+    "word among rates": ({"recipe__finetune__lr_multipliers": [1, "x"]}, r"lr_multipliers\[1\]: expected a number"),
     "negative decay": ({"recipe__classify__weight_decay": -0.1}, "weight_decay: expected a number from 0 up, got -0.1"),
     "unknown stage": ({"stages": ["pretrain", "clasify"]}, "stages: expected one of .*got 'clasify'"),
     "stages out of order": ({"stages": ["classify", "finetune"]}, "stages: expected .*in this order"),
-    "no language model": ({"stages": ["classify"]}, "pretrained: without the stage pretrain, classify needs"),
+    "no language model": ({"pretrained": None}, "pretrained: without the stage pretrain, finetune needs shipped, none"),
+    "two language models": ({"stages": ["pretrain"]}, "pretrained: the stage pretrain makes a new language model"),
     "no data set": ({"dataset": None}, "dataset: classify needs one"),
 }
 
@@ -119,6 +133,35 @@ def test_what_does_not_fit_is_named_in_one_line_with_its_file(changes, message, 
     with pytest.raises(InputError, match=message) as e:
         load_config(path)
     assert str(e.value).startswith(f"{path}: ") and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("stage, n", [("pretrain", 4), ("finetune", 4), ("classify", 5)])
+def test_as_many_rates_as_layer_groups_where_the_recipe_sets_the_size(stage, n):
+    """Of a ready model's size nothing is known here; groups.py looks when it is there."""
+    changes = {f"recipe__{stage}__lr_multipliers": [1.0] * (n + 1)}
+    start = {"stages": ["pretrain", "finetune", "classify"], "pretrained": None}
+    for scratch in (start, {"pretrained": "none"}):
+        if stage in scratch.get("stages", ["finetune", "classify"]):
+            with pytest.raises(InputError, match=f"^recipe.{stage}.lr_multipliers: expected {n}, .*, got {n + 1}$"):
+                from_plain(RunConfig, plain(**changes, **scratch))
+            from_plain(RunConfig, plain(**{f"recipe__{stage}__lr_multipliers": [1.0] * n}, **scratch))
+    assert from_plain(RunConfig, plain(**changes)).pretrained == "shipped"
+
+
+def test_a_configuration_of_an_earlier_version_means_what_it_meant():
+    """Without the keys that have been added since: their defaults switch everything off that was not there."""
+    added = {
+        "pretrain": ["lr_multipliers", "cut_frac", "ratio", "ar", "tar", "variable_bptt", "optimizer", "nonmono"],
+        "classify": ["lr_multipliers", "cut_frac", "ratio", "ar", "tar", "restart", "warm_cut_frac", "bptt"],
+    }
+    data = plain()
+    for stage in ("pretrain", "finetune", "classify"):
+        for key in added.get(stage, added["pretrain"]):
+            del data["recipe"][stage][key]
+    recipe = from_plain(RunConfig, data).recipe
+    for stage in (recipe.pretrain, recipe.finetune, recipe.classify):
+        assert (stage.ar, stage.tar, stage.cut_frac, stage.ratio, stage.lr_multipliers) == (0, 0, 0.1, 32, None)
+    assert not recipe.pretrain.variable_bptt and recipe.pretrain.optimizer == "adam" and not recipe.classify.restart
 
 
 def test_missing_keys_are_named():

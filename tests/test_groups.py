@@ -1,11 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import classifier, language_model
 
-from ulmfit.groups import UNFREEZING, discriminative_lrs, layer_groups, lrs_by_name
-from ulmfit.recipes import ModelSize
+from ulmfit.errors import InputError
+from ulmfit.groups import UNFREEZING, discriminative_lrs, group_lrs, layer_groups, lrs_by_name, phase_starts
+from ulmfit.recipes import ClassifierTraining, ModelSize
 
 
 def models(layers):
@@ -65,20 +68,44 @@ def test_every_parameter_gets_the_rate_of_its_group():
 
 
 @pytest.mark.parametrize(
-    "plan, unfrozen",
+    "plan, trained",
     [
-        ("gradual", [1, 2, 3, 4, 5, 5, 5]),  # section 3.3: one more each epoch
-        ("two_step", [1, 2, 5, 5, 5, 5, 5]),  # the authors' train_clas.py
-        ("full", [5] * 7),
-        ("last", [1] * 7),
+        ("gradual", ["4", "34", "234", "1234", "01234", "01234"]),  # section 3.3: one more each epoch
+        ("two_step", ["4", "34", "01234", "01234", "01234", "01234"]),  # the authors' train_clas.py
+        ("chain_thaw", ["4", "0", "1", "2", "3", "01234"]),  # Felbo et al. (2017), and train_clas.py --chain_thaw
+        ("full", ["01234"] * 6),
+        ("last", ["4"] * 6),
     ],
 )
-def test_unfreezing_plans(plan, unfrozen):
-    assert [UNFREEZING[plan](epoch, 5) for epoch in range(7)] == unfrozen
+def test_unfreezing_plans(plan, trained):
+    """Which of five groups each epoch trains; 4 is the head."""
+    assert ["".join(map(str, UNFREEZING[plan](epoch, 5))) for epoch in range(6)] == trained
 
 
 @pytest.mark.parametrize("plan", list(UNFREEZING))
-@given(epoch=st.integers(0, 100), n_groups=st.integers(3, 6))
-def test_a_plan_never_freezes_again_and_always_trains_the_head(plan, epoch, n_groups):
+@given(epoch=st.integers(0, 100), n_groups=st.integers(1, 6))
+def test_a_plan_trains_some_groups_and_comes_to_rest(plan, epoch, n_groups):
     now, later = UNFREEZING[plan](epoch, n_groups), UNFREEZING[plan](epoch + 1, n_groups)
-    assert 1 <= now <= later <= n_groups
+    assert isinstance(now, range) and 0 <= now.start < now.stop <= n_groups and now.step == 1
+    assert UNFREEZING[plan](0, n_groups).stop == n_groups  # the head, which knows nothing yet, comes first
+    if plan != "chain_thaw":
+        assert now.stop == n_groups and later.start <= now.start  # never frozen again
+    if epoch >= n_groups:
+        assert later == now == (range(n_groups - 1, n_groups) if plan == "last" else range(n_groups))
+
+
+@pytest.mark.parametrize(
+    "plan, starts",
+    [("gradual", [0, 1, 2, 3, 4]), ("two_step", [0, 1, 2]), ("chain_thaw", [0, 1, 2, 3, 4, 5]), ("full", [0]),
+     ("last", [0])],
+)  # fmt: skip
+def test_phases_begin_where_a_plan_turns_to_other_groups(plan, starts):
+    assert phase_starts(plan, 5) == starts
+
+
+def test_rates_by_hand_take_the_place_of_powers():
+    recipe = ClassifierTraining(epochs=1, batch_size=2, lr=1.0, lr_factor=2.0)
+    assert group_lrs(recipe, 0.8, 3) == [0.2, 0.4, 0.8]
+    assert group_lrs(dataclasses.replace(recipe, lr_multipliers=(0.25, 1.0, 0.5)), 0.8, 3) == [0.2, 0.8, 0.4]
+    with pytest.raises(InputError, match="^lr_multipliers: expected 4, one for each layer group of this model, got 3;"):
+        group_lrs(dataclasses.replace(recipe, lr_multipliers=(0.25, 1.0, 0.5)), 0.8, 4)

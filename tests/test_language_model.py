@@ -33,7 +33,7 @@ def test_the_loss_against_every_parameter(case):
 @given(case=lm_cases)
 def test_the_tied_weight_has_the_sum_of_two_gradients(case):
     """The same model untied: an embedding and a decoder matrix of their own, put together from the engine's layers."""
-    p = LMProblem(case)
+    p = LMProblem(dataclasses.replace(case, ar=0.0, tar=0.0))
     loss, _, cache = p.run(p.inputs)
     tied = p.model.backward(cache)
     untied_loss, d_embedding, d_decoder = untied(p)
@@ -75,6 +75,29 @@ def test_windows_carry_their_states_as_values(seed):
         p.model.backward(cache), p.model.backward(p.model.forward(p.ids[2:], p.targets[2:], detached)[2])
     )
     same_bits(alone, p.model.backward(first_cache))  # the second window changed nothing of the first
+
+
+@given(case=lm_cases)
+def test_the_penalties_are_means_of_squares_the_first_of_what_the_decoder_reads(case):
+    p = LMProblem(dataclasses.replace(case, T=case.T + 1, ar=2.0, tar=1.0))
+    loss, _, cache = p.run(p.inputs)
+    y, _, _ = p.model.encoder.forward(p.ids, p.states, masks=p.masks)
+    ar = 2 * (dropout_forward(y, p.masks.output) ** 2).mean()
+    tar = (np.diff(y, axis=0) ** 2).mean()
+    assert cache.penalty == pytest.approx(ar + tar, rel=1e-12)
+    p.penalties = {}
+    without, _, plain = p.run(p.inputs)
+    assert plain.penalty == 0 and plain.cross_entropy == without == cache.cross_entropy
+    assert loss == pytest.approx(without + ar + tar, rel=1e-12)
+
+
+def test_penalties_of_weight_zero_change_no_bit():
+    p = LMProblem(LMCase())
+    off, _, off_cache = p.run(p.inputs)
+    p.penalties = {}
+    none, _, none_cache = p.run(p.inputs)
+    assert off == none
+    same_bits(p.model.backward(off_cache), p.model.backward(none_cache))
 
 
 def test_the_decoder_uses_the_undropped_matrix():
@@ -140,7 +163,7 @@ def test_float32_follows_float64(case):
     p = LMProblem(dataclasses.replace(case, dropout=False, carried=False))
     small = language_model(case.V, case.size, dtype=np.float32)
     load(small, p.inputs)
-    loss, states, cache = small.forward(p.ids, p.targets)
+    loss, states, cache = small.forward(p.ids, p.targets, **p.penalties)
     assert loss == pytest.approx(p.run(p.inputs)[0], rel=1e-4)
     assert {a.dtype for a in (states[0].h, *small.backward(cache).values())} == {np.dtype(np.float32)}
 

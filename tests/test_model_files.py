@@ -76,6 +76,22 @@ def test_the_same_model_gives_the_same_bytes(kind, tmp_path):
     assert stat.S_IMODE((tmp_path / "a" / "model.safetensors").stat().st_mode) & 0o044  # others may read it
 
 
+def test_a_classifier_comes_back_with_its_windows(tmp_path):
+    model, stats = saved_classifier(tmp_path)
+    loaded = load_model(tmp_path, "classifier")
+    assert (loaded.bptt, loaded.max_tokens) == (70, 1400)  # nothing was said: as in the recipes
+    save_model(tmp_path, model, VOCAB, "forward", classes=CLASSES, stats=stats, bptt=7, max_tokens=30)
+    loaded = load_model(tmp_path, "classifier")
+    assert (loaded.bptt, loaded.max_tokens) == (7, 30)
+    path = tmp_path / "model.safetensors"
+    arrays, metadata = load_arrays(path)
+    about = json.loads(metadata["minilstm"])
+    del about["bptt"]  # as files were before there were windows
+    save_arrays(path, arrays, {"minilstm": json.dumps(about)})
+    loaded = load_model(tmp_path, "classifier")
+    assert (loaded.bptt, loaded.max_tokens) == (70, 30)
+
+
 def test_running_statistics_have_torchs_names(tmp_path):
     saved_classifier(tmp_path)
     names = load_arrays(tmp_path / "model.safetensors")[0]
@@ -184,6 +200,9 @@ BAD_METADATA = {
     "no sizes": {"size": None},
     "classes that are a number": {"classes": 5},
     "no classes": {"classes": []},
+    "windows of no words": {"bptt": 0},
+    "windows that are no number": {"bptt": "70"},
+    "less than no words": {"max_tokens": -1},
 }
 
 

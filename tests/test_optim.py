@@ -7,17 +7,19 @@ from hypothesis import strategies as st
 from problems import copies, same_bits
 from strategies import normal, seeds
 
-from minilstm import SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm
+from minilstm import ASGD, SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm, triggered
 
 OPTIMISERS = [
     lambda: SGD(),
     lambda: SGD(momentum=0.9),
     lambda: SGD(momentum=0.9, weight_decay=0.1),
+    lambda: ASGD(),
+    lambda: ASGD(t0=1, weight_decay=0.1),
     lambda: Adam(),
     lambda: Adam(betas=(0.7, 0.99), weight_decay=0.1),
     lambda: Adam(weight_decay=0.1, decoupled_weight_decay=True),
 ]
-IDS = ["sgd", "sgd-momentum", "sgd-momentum-decay", "adam", "adam-decay", "adamw"]
+IDS = ["sgd", "sgd-momentum", "sgd-momentum-decay", "asgd", "asgd-averaging", "adam", "adam-decay", "adamw"]
 every_optimiser = pytest.mark.parametrize("make", OPTIMISERS, ids=IDS)
 
 
@@ -112,6 +114,66 @@ def test_bad_names(make):
         make().step(some(), {"stranger": np.ones(1)}, 0.1)
     with pytest.raises(KeyError, match="c"):
         make().step(some(), some(1), {"a": 0.1, "b": 0.1})
+
+
+# --- averaging
+
+
+@given(t0=st.integers(0, 5), n=st.integers(0, 12), decay=st.sampled_from([0.0, 0.1]))
+def test_asgd_is_sgd_that_keeps_the_mean_of_what_it_passes(t0, n, decay):
+    params, plain = some(), some()
+    averaging, sgd = ASGD(t0=t0, weight_decay=decay), SGD(weight_decay=decay)
+    passed = []
+    for step in range(n):
+        averaging.step(params, some(step), 0.1)
+        sgd.step(plain, some(step), 0.1)
+        passed.append(copies(params))
+    same_bits(params, plain)
+    if n <= t0:
+        assert averaging.state["ax"] == {}
+        return
+    counted = passed[t0:] if n == t0 + 1 else passed[t0 + 1 :]  # PyTorch's mean forgets the first
+    for name, mean in averaging.state["ax"].items():
+        np.testing.assert_allclose(mean, np.mean([p[name] for p in counted], axis=0), rtol=1e-12)
+        assert not np.shares_memory(mean, params[name])
+    assert averaging.state["ax"].keys() == params.keys()
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 4])
+def test_averaging_can_begin_on_the_way(n_before):
+    params, late = some(), ASGD()
+    for step in range(n_before):
+        late.step(params, some(step), 0.1)
+    fresh, early = copies(params), ASGD(t0=0)
+    late.t0 = n_before
+    for step in range(5):
+        late.step(params, some(step, names="ab"), 0.1)
+        early.step(fresh, some(step, names="ab"), 0.1)
+    same_bits(late.state["ax"], early.state["ax"])
+
+
+def test_the_trigger_by_hand():
+    """The sixth loss after the best is the first to look back as far as that (n = 5)."""
+    falling = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]
+    assert triggered(falling, 5) is None
+    assert triggered([1.0, 2.0, 2.0, 2.0, 2.0, 2.0], 5) is None  # one loss too few
+    assert triggered([1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0], 5) == 7
+    assert triggered([1.0] * 20, 5) is None  # as good is good enough
+    assert triggered([3.0, 1.0, 2.0, 2.0], 1) == 4 and triggered([], 1) is None
+
+
+@given(losses=st.lists(st.integers(0, 6), max_size=15), n=st.integers(1, 6))
+def test_the_trigger_is_awd_lstm_lms(losses, n):
+    """As its main.py goes through the epochs, and never again once it has switched."""
+    best, expected = [], None
+    for epoch, loss in enumerate(losses):
+        if len(best) > n and loss > min(best[:-n]):
+            expected = epoch + 1
+            break
+        best.append(loss)
+    assert triggered(losses, n) == expected
+    if expected is not None:  # later losses do not move it
+        assert triggered([*losses, 0, 9], n) == triggered(losses[:expected], n) == expected
 
 
 # --- clipping --------------------------------------------------------------------------------------------------------

@@ -8,20 +8,22 @@ from problems import copies, same_bits
 from tiny import DROPOUTS, SIZE, language_model, spread
 
 from ulmfit import pipeline
+from ulmfit.batching import LMBatches
 from ulmfit.corpus import Corpus
 from ulmfit.datasets import Dataset, Split
+from ulmfit.errors import InputError
 from ulmfit.pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
 from ulmfit.progress import Silent
 from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
 from ulmfit.run_dir import RunDirectory
 from ulmfit.text import tokenize
-from ulmfit.train import predict_logits
+from ulmfit.train import lm_loss, predict_logits
 from ulmfit.vocab import Vocab
 
 LM = LMTraining(epochs=2, batch_size=2, lr=0.01, bptt=6, dropouts=DROPOUTS)
 RECIPE = Recipe(
     size=SIZE, vocab_size=60, min_freq=1, pretrain=LM, finetune=LM,
-    classify=ClassifierTraining(epochs=5, batch_size=4, lr=0.01, max_tokens=7, dropouts=DROPOUTS),
+    classify=ClassifierTraining(epochs=5, batch_size=4, lr=0.01, bptt=3, max_tokens=5, dropouts=DROPOUTS),
 )  # fmt: skip
 CORPUS = Corpus([f"the cat number {word} sat on a mat ." for word in "one two three four five six".split()])
 
@@ -207,6 +209,104 @@ def test_validation_text_changes_the_perplexity_and_not_the_model(stage):
     assert with_text["perplexity"] > 1 and without["perplexity"] is None
 
 
+# --- NT-ASGD
+
+STRANGE = ["qqq www eee rrr ttt yyy uuu"] * 3  # unknown words: the more is learnt, the less are they expected
+NT_ASGD = dataclasses.replace(LM, epochs=6, lr=1.0, schedule="constant", optimizer="nt_asgd", nonmono=1)
+PER_EPOCH, TRIGGERED = 5, 3  # the third loss is above the first, which lies more than one epoch back
+
+
+def fine_tuned(stage, training, valid=STRANGE):
+    recipe = dataclasses.replace(RECIPE, finetune=training)
+    model, vocab = some_model()
+    model, _, report = finetune(stage, model, vocab, DATASET.corpus, recipe, 1, "forward", valid_texts=valid)
+    return copies(model.params), report
+
+
+class Steps(Recorder):
+    """Notes the weights after each step, and stops before step `stop` has been saved."""
+
+    def __init__(self, tasks, stop=None):
+        super().__init__()
+        self.tasks, self.stop, self.weights = tasks, stop, []
+
+    def step(self, log):
+        super().step(log)
+        self.weights.append(copies(self.tasks[-1].model.params))
+        if log.step == self.stop:
+            raise KeyboardInterrupt
+
+
+def test_nt_asgd_trains_as_sgd_and_ends_with_the_mean_of_the_weights_since_the_trigger(stage, tasks):
+    averaging, plain = stage("a"), stage("b")
+    averaging.progress, plain.progress = Steps(tasks), Steps(tasks)
+    mean, report = fine_tuned(averaging, NT_ASGD)
+    last, _ = fine_tuned(plain, dataclasses.replace(NT_ASGD, optimizer="sgd"))
+    weights = averaging.progress.weights
+    assert len(weights) == 6 * PER_EPOCH
+    for one, other in zip(weights, plain.progress.weights, strict=True):
+        same_bits(one, other)
+    counted = weights[TRIGGERED * PER_EPOCH + 1 :]  # PyTorch's mean forgets the first
+    for name, a in mean.items():
+        np.testing.assert_allclose(a, np.mean([w[name] for w in counted], axis=0), rtol=1e-4, atol=1e-6)
+        assert (a != last[name]).any()
+    perplexities = [[v["perplexity"] for _, _, v in s.progress.epochs] for s in (averaging, plain)]
+    assert perplexities[0][:TRIGGERED] == perplexities[1][:TRIGGERED] == sorted(perplexities[1][:TRIGGERED])
+    assert all(a != b for a, b in zip(perplexities[0][TRIGGERED:], perplexities[1][TRIGGERED:], strict=True))
+    task = tasks[0]  # what is reported is what the weights that are kept come to
+    documents = Corpus(STRANGE).encode(vocab_of(task))
+    assert report["perplexity"] == perplexities[0][-1] == pytest.approx(
+        np.exp(lm_loss(task.model, LMBatches(documents, 32, NT_ASGD.bptt, 1, shuffle=False))), rel=1e-6
+    )  # fmt: skip
+
+
+def vocab_of(task):
+    """The vocabulary that fine-tuning makes of some_model's and the data set's."""
+    vocab = some_model()[1].union(Vocab.build(Corpus(DATASET.corpus).counts(), max_size=10**6, min_freq=1))
+    assert len(vocab) == task.model.vocab_size
+    return vocab
+
+
+@pytest.mark.parametrize("stop", [3, 10, 14, 15, 16, 17, 24, 29])
+def test_nt_asgd_goes_on_where_it_stopped_with_the_same_bits(stop, stage, tasks, monkeypatch):
+    """Stopped before the trigger (which is at step 15), at it, and after it."""
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)  # one every step
+    expected, report = fine_tuned(stage("whole"), NT_ASGD)
+    stopped = stage()
+    stopped.progress = Steps(tasks, stop)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(stopped, NT_ASGD)
+    resumed = stage()
+    same, same_report = fine_tuned(resumed, NT_ASGD)
+    assert resumed.progress.stages == [("stage", 6 * PER_EPOCH, stop)]
+    same_bits(expected, same)
+    assert same_report["perplexity"] == report["perplexity"] and same_report["tokens"] == report["tokens"]
+    again, report_of_nothing = fine_tuned(stage(), NT_ASGD)  # complete: the mean is loaded, and validated
+    same_bits(expected, again)
+    assert report_of_nothing["perplexity"] == report["perplexity"]
+
+
+def test_nt_asgd_that_never_triggers_ends_with_its_last_weights(stage):
+    patient = dataclasses.replace(NT_ASGD, nonmono=6)
+    same_bits(
+        fine_tuned(stage("a"), patient)[0], fine_tuned(stage("b"), dataclasses.replace(patient, optimizer="sgd"))[0]
+    )
+
+
+def test_nt_asgd_without_held_out_text_says_so(stage):
+    with pytest.raises(InputError, match="^optimizer: nt_asgd watches the perplexity of held-out text, and there is"):
+        fine_tuned(stage(), NT_ASGD, valid=[])
+    recipe = dataclasses.replace(RECIPE, pretrain=NT_ASGD)
+    with pytest.raises(InputError, match="nt_asgd"):
+        pretrain(stage("p"), Corpus(["the cat sat on the mat ."]), recipe, 1, "forward")
+
+
+def test_a_limit_in_minutes_is_measured_with_the_recipes_optimiser():
+    """At a rate of SGD's, Adam would throw the weights so far that nothing is finite any more."""
+    recipe = dataclasses.replace(RECIPE, pretrain=dataclasses.replace(NT_ASGD, lr=1e36, clip=1e-36))
+    assert steps_in(0.01, prepare_pretraining(CORPUS, recipe, 1, "forward")[0]) >= 1
+
+
 # --- stage 3
 
 
@@ -225,12 +325,14 @@ def test_the_classifier_starts_from_the_language_models_encoder(stage, monkeypat
     assert classifier.n_classes == 2 and len(stats) == 2
 
 
-def test_validation_error_is_that_of_the_validation_texts(stage):
+def test_validation_error_is_that_of_the_validation_texts(stage, monkeypatch):
     model, vocab = some_model()
-    s = stage()
+    s, asked = stage(), []
+    monkeypatch.setattr(pipeline, "predict_logits", lambda *a, **o: (asked.append(o), predict_logits(*a, **o))[1])
     classifier, stats, report = classify(s, model, vocab, DATASET, RECIPE, 1, "forward")
-    ids = [np.array(vocab.encode(tokenize(t)))[-7:] for t in DATASET.valid.texts]
-    wrong = predict_logits(classifier, stats, ids).argmax(axis=1) != DATASET.valid.labels
+    ids, windows = [np.array(vocab.encode(tokenize(t))) for t in DATASET.valid.texts], {"bptt": 3, "max_tokens": 5}
+    wrong = predict_logits(classifier, stats, ids, **windows).argmax(axis=1) != DATASET.valid.labels
+    assert asked == [windows] * 5
     assert report["validation_error"] == 100 * wrong.mean()
     assert [v["validation_error"] for _, _, v in s.progress.epochs][-1] == report["validation_error"]
     assert len(s.progress.epochs) == 5 and report["steps"] == 15

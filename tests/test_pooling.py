@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from problems import same_bits
-from strategies import TBH, length_kinds, normal, seeds, some_lengths
+from strategies import BH, TBH, length_kinds, normal, seeds, some_lengths
 
 from minilstm import concat_pool_backward, concat_pool_forward, gradcheck
+from minilstm.pooling import concat_pools, pool_window_backward, pool_window_forward
 
 
 def distinct(rng, *shape, dtype=np.float64):
@@ -95,3 +97,80 @@ def test_bad_dpooled():
 def test_no_time_step_is_refused():
     with pytest.raises(ValueError, match=r"h: expected at least one time step, got shape \(0, 2, 3\)"):
         concat_pool_forward(np.zeros((0, 2, 3)))
+
+
+# --- in windows
+
+window_lengths = st.lists(st.integers(1, 4), min_size=1, max_size=4)  # T of each
+
+
+def some_windows(rng, Ts, B, H, dtype=np.float64):
+    """-> h (T, B, H) of each window, lengths (B,) of each: gaps anywhere"""
+    h = distinct(rng, sum(Ts), B, H, dtype=dtype)
+    return np.split(h, np.cumsum(Ts)[:-1]), [rng.integers(0, T + 1, B) for T in Ts]
+
+
+def pool_all(windows, lengths):
+    pools, caches = None, []
+    for h, n in zip(windows, lengths, strict=True):
+        pools, cache = pool_window_forward(h, n, pools)
+        caches.append(cache)
+    return pools, caches
+
+
+@given(Ts=window_lengths, BH=BH, seed=seeds)
+def test_windows_come_to_what_their_words_come_to_side_by_side(Ts, BH, seed):
+    rng = np.random.default_rng(seed)
+    windows, lengths = some_windows(rng, Ts, *BH)
+    pooled = concat_pools(pool_all(windows, lengths)[0])
+    for b in range(BH[0]):
+        row = np.concatenate([h[: n[b], b] for h, n in zip(windows, lengths, strict=True)])
+        wanted = [row[-1], row.max(axis=0), row.mean(axis=0)] if len(row) else [np.zeros(BH[1])] * 3
+        np.testing.assert_allclose(pooled[b], np.concatenate(wanted), rtol=1e-13, atol=1e-13)
+
+
+@given(Ts=window_lengths, BH=BH, seed=seeds)
+def test_gradient_of_every_window(Ts, BH, seed):
+    rng = np.random.default_rng(seed)
+    windows, lengths = some_windows(rng, Ts, *BH)
+
+    def forward(a):
+        return {"pooled": concat_pools(pool_all(a.values(), lengths)[0])}
+
+    def undo(a, d):
+        pools, caches = pool_all(a.values(), lengths)
+        return {name: pool_window_backward(d["pooled"], pools, c) for name, c in zip(a, caches, strict=True)}
+
+    inputs = {f"h{n}": h for n, h in enumerate(windows)}
+    zero = {("pooled", name) for name, n in zip(inputs, lengths, strict=True) if not n.any()}
+    gradcheck(forward, undo, inputs, rng=rng, zero=zero)
+
+
+@given(Ts=window_lengths, BH=BH, seed=seeds)
+def test_what_lies_past_the_end_of_any_window_counts_nowhere(Ts, BH, seed):
+    rng = np.random.default_rng(seed)
+    windows, lengths = some_windows(rng, Ts, *BH, dtype=np.float32)
+    dpooled = normal(rng, BH[0], 3 * BH[1], dtype=np.float32)
+
+    def everything():
+        pools, caches = pool_all(windows, lengths)
+        dh = {f"dh{n}": pool_window_backward(dpooled, pools, cache) for n, cache in enumerate(caches)}
+        return {"pooled": concat_pools(pools), **dh}
+
+    before = everything()
+    for n, (h, length) in enumerate(zip(windows, lengths, strict=True)):
+        past = np.arange(len(h))[:, None] >= length
+        h[past] = np.finfo(np.float32).max
+        assert not before[f"dh{n}"][past].any() and before[f"dh{n}"].dtype == np.float32
+    same_bits(before, everything())
+
+
+def test_of_equal_maxima_in_two_windows_the_first_gets_the_gradient():
+    pools, caches = pool_all([np.ones((2, 1, 1))] * 2, [[2], [2]])
+    dh = [pool_window_backward(np.array([[0.0, 1.0, 0.0]]), pools, cache).ravel().tolist() for cache in caches]
+    assert dh == [[1, 0], [0, 0]]
+
+
+def test_a_number_that_is_not_finite_is_not_hidden():
+    windows = [np.ones((1, 1, 2)), np.full((1, 1, 2), np.nan)]
+    assert np.isnan(concat_pools(pool_all(windows, [[1], [1]])[0])).all()

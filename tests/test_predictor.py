@@ -18,11 +18,11 @@ VOCAB = Vocab((*SPECIAL_TOKENS, *WORDS))
 CLASSES = ("a", "b", "c")
 
 
-def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES, max_tokens=1400):
+def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES, max_tokens=1400, bptt=70):
     rng = np.random.default_rng(seed)
     model = spread(classifier(len(vocab), C=len(classes), dtype=np.float32), rng)
     stats = tuple(type(s)(*(rng.random(a.shape).astype(np.float32) + 0.1 for a in s)) for s in model.initial_stats())
-    return Loaded(model, vocab, direction, classes, stats, max_tokens)
+    return Loaded(model, vocab, direction, classes, stats, max_tokens, bptt)
 
 
 PREDICTOR = Predictor([loaded()])
@@ -73,21 +73,28 @@ def test_no_texts_and_texts_of_nothing():
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_a_very_long_text_is_cut_to_its_end(direction):
-    predictor = Predictor([loaded(direction, max_tokens=4)])
-    same = [f"{start} is the man ?" for start in ("who who paris", "the the the the the the", "man")]
-    p = predictor.predict_proba([*same, "paris is the man paris"])
-    assert abs(p[0] - p[1:3]).max() < 1e-5 < abs(p[0] - p[3]).max()
-    assert Predictor([loaded(direction)]).predict_proba(["who " + "is the " * 25_000]).shape == (1, 3)
+def test_a_text_is_read_in_the_classifiers_windows(direction):
+    part = loaded(direction, bptt=2, max_tokens=4)
+    texts = ["who is the man ? paris", "the ?", ""]
+    p = Predictor([part]).predict_proba(texts)
+    for text, row in zip(texts, p, strict=True):
+        ids = encode(tokenize(text), VOCAB, direction)
+        logits, _, _ = part.model.forward(ids[:, None], [len(ids)], part.stats, bptt=2, max_tokens=4)
+        np.testing.assert_allclose(row, np.exp(logits[0]) / np.exp(logits[0]).sum(), atol=1e-5)
+    assert abs(p[0] - Predictor([loaded(direction)]).predict_proba(texts)[0]).max() > 1e-3  # not all of it is pooled
+    assert abs(p[0] - Predictor([part]).predict_proba("man " + texts[0])[0]).max() > 1e-4  # but all of it is read
 
 
-def test_ids_are_cut_before_they_are_turned_round():
+def test_a_very_long_text_can_be_read():
+    p = Predictor([loaded()]).predict_proba(["who " + "is the " * 3_000, "who ?"])
+    assert p.shape == (2, 3) and np.isfinite(p).all()
+
+
+def test_ids_are_turned_round_for_a_backward_model():
     tokens = tokenize("who is the man ?")  # xxbos who is the man ?
     ids = VOCAB.encode(tokens)
     assert encode(tokens, VOCAB, "forward").tolist() == ids
     assert encode(tokens, VOCAB, "backward").tolist() == ids[::-1]
-    assert encode(tokens, VOCAB, "forward", 2).tolist() == ids[-2:]
-    assert encode(tokens, VOCAB, "backward", 2).tolist() == ids[:-3:-1]
 
 
 def test_two_directions_average_their_probabilities():
@@ -108,7 +115,7 @@ def test_two_directions_must_have_the_same_classes():
 
 
 def saved(folder, part):
-    rest = {"classes": part.classes, "stats": part.stats, "max_tokens": part.max_tokens}
+    rest = {"classes": part.classes, "stats": part.stats, "max_tokens": part.max_tokens, "bptt": part.bptt}
     save_model(folder, part.model, part.vocab, part.direction, **rest)
 
 
@@ -139,9 +146,11 @@ def test_what_is_no_text_is_refused():
         PREDICTOR.predict_proba(["who ?", None])
 
 
-def test_a_saved_classifier_cuts_texts_as_it_did_in_training(tmp_path):
-    saved(tmp_path, loaded(max_tokens=3))
-    predictor = Predictor.load(tmp_path)
-    long, end = (predictor.predict_proba(text) for text in ("man man who is paris", "zzz who is paris"))
-    np.testing.assert_allclose(long, end, atol=1e-6)  # all that is left of either is "is xxmaj? paris" at most
-    assert np.abs(long - Predictor([loaded()]).predict_proba("man man who is paris")).max() > 1e-4
+def test_a_saved_classifier_reads_texts_as_it_did_in_training(tmp_path):
+    part = loaded(max_tokens=4, bptt=2)
+    saved(tmp_path, part)
+    text = "man man who is paris"
+    p = Predictor.load(tmp_path).predict_proba(text)
+    np.testing.assert_allclose(p, Predictor([part]).predict_proba(text), atol=1e-6)
+    for other in (loaded(max_tokens=4), loaded(max_tokens=2, bptt=2), loaded()):
+        assert np.abs(p - Predictor([other]).predict_proba(text)).max() > 1e-4

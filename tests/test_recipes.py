@@ -5,7 +5,19 @@ import dataclasses
 import pytest
 
 from ulmfit.groups import UNFREEZING
-from ulmfit.recipes import CLASSIFIER_DROPOUTS, LM_DROPOUTS, PAPER, RECIPES, Dropouts, ModelSize
+from ulmfit.recipes import (
+    AWD_DROPOUTS,
+    AWD_LSTM_LM,
+    CLASSIFIER_DROPOUTS,
+    LM_DROPOUTS,
+    OPTIMIZERS,
+    PAPER,
+    PAPER_DROPOUTS,
+    RECIPES,
+    SCRIPTS,
+    Dropouts,
+    ModelSize,
+)
 from ulmfit.schedules import SCHEDULES
 
 SECTION_4_1 = {
@@ -30,7 +42,7 @@ SECTION_3 = {
     "classify.unfreezing": "gradual",  # 3.3
 }
 FOOTNOTE_7 = {"finetune.epochs": 15, "classify.epochs": 50}
-SCRIPTS = {  # courses/dl2/imdb_scripts
+FROM_THE_SCRIPTS = {  # courses/dl2/imdb_scripts, where the paper says nothing
     "vocab_size": 30_000,
     "min_freq": 2,
     "finetune.clip": 0.3,  # finetune_lm.py
@@ -39,16 +51,80 @@ SCRIPTS = {  # courses/dl2/imdb_scripts
     "finetune.weight_decay": 1e-7,
     "classify.weight_decay": 1e-6,
     "classify.max_tokens": 20 * 70,  # twenty windows of bptt
-    "pretrain.lr_factor": 1.0,
+    "classify.bptt": 70,
+} | {f"{stage}.{name}": value  # reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
+     for stage in ("pretrain", "finetune", "classify") for name, value in (("ar", 2.0), ("tar", 1.0))}  # fmt: skip
+OTHERWISE_IN_THE_SCRIPTS = {
+    "pretrain.betas": (0.8, 0.99),  # pretrain_lm.py
+    "pretrain.lr_multipliers": (1 / 6, 1 / 3, 1.0, 1.0),
+    "pretrain.clip": 0.3,  # sampled_sm.py
+    "pretrain.variable_bptt": True,
+    "finetune.betas": (0.8, 0.99),  # finetune_lm.py
+    "finetune.lr_multipliers": (1 / 6, 1 / 3, 1.0, 1 / 2),
+    "finetune.epochs": 25,
+    "finetune.variable_bptt": True,
+    "finetune.ratio": 32.0,  # use_clr=(32, 10)
+    "finetune.cut_frac": 1 / 10,
+    "classify.betas": (0.8, 0.99),  # train_clas.py
+    "classify.batch_size": 64 // 2,
+    "classify.unfreezing": "two_step",
+    "classify.restart": True,
+    "classify.ratio": 8.0,  # use_clr=(8, 3) and (8, 8)
+    "classify.warm_cut_frac": 1 / 3,
+    "classify.cut_frac": 1 / 8,
+    "classify.lr_factor": 2.6,
+    "classify.lr_multipliers": None,
+}
+OF_AWD_LSTM_LM = {  # main.py's defaults, and its README's command for WikiText-2
+    "lr": 30.0,
+    "lr_factor": 1.0,
+    "schedule": "constant",
+    "clip": 0.25,
+    "weight_decay": 1.2e-6,
+    "batch_size": 80,
+    "bptt": 70,
+    "variable_bptt": True,
+    "epochs": 750,
+    "optimizer": "nt_asgd",
+    "nonmono": 5,
+    "ar": 2.0,
+    "tar": 1.0,
 }
 
 
-@pytest.mark.parametrize("name, value", (SECTION_4_1 | SECTION_3 | FOOTNOTE_7 | SCRIPTS).items())
-def test_the_papers_recipe(name, value):
-    found = PAPER
+def constant(recipe, name):
     for part in name.split("."):
-        found = getattr(found, part)
-    assert found == value
+        recipe = getattr(recipe, part)
+    return recipe
+
+
+@pytest.mark.parametrize("name, value", (SECTION_4_1 | SECTION_3 | FOOTNOTE_7 | FROM_THE_SCRIPTS).items())
+def test_the_papers_recipe(name, value):
+    assert constant(PAPER, name) == value
+
+
+@pytest.mark.parametrize("name, value", (FROM_THE_SCRIPTS | OTHERWISE_IN_THE_SCRIPTS).items())
+def test_the_scripts_recipe(name, value):
+    assert constant(SCRIPTS, name) == value
+
+
+@pytest.mark.parametrize("name, value", OF_AWD_LSTM_LM.items())
+def test_awd_lstm_lms_recipe(name, value):
+    assert constant(AWD_LSTM_LM.pretrain, name) == value
+
+
+def test_awd_lstm_lms_dropouts():
+    """--dropouti 0.65 --dropout 0.4 --wdrop 0.5 --dropoute 0.1, and for WikiText-2 --dropouth 0.2."""
+    awd = AWD_DROPOUTS
+    assert [awd.input, awd.output, awd.weight, awd.embedding, awd.hidden] == [0.65, 0.4, 0.5, 0.1, 0.2]
+    assert AWD_LSTM_LM.pretrain.dropouts == awd
+
+
+def test_the_papers_dropouts():
+    """Section 4.1: 0.4 to layers, 0.3 to RNN layers, 0.4 to the input, 0.05 to the embedding, 0.5 to weights."""
+    d = PAPER_DROPOUTS
+    assert [d.output, d.hidden, d.input, d.embedding, d.weight] == [0.4, 0.3, 0.4, 0.05, 0.5]
+    assert PAPER.finetune.dropouts == d and PAPER.classify.dropouts == CLASSIFIER_DROPOUTS
 
 
 def test_the_dropouts_of_the_authors_scripts():
@@ -56,8 +132,8 @@ def test_the_dropouts_of_the_authors_scripts():
     lm, clas = LM_DROPOUTS, CLASSIFIER_DROPOUTS
     assert [lm.input, lm.output, lm.weight, lm.embedding, lm.hidden] == [0.25, 0.1, 0.2, 0.02, 0.15]
     assert [clas.input, clas.weight, clas.embedding, clas.hidden, clas.head[0]] == [0.4, 0.5, 0.05, 0.3, 0.4]
-    assert PAPER.finetune.dropouts == lm and PAPER.classify.dropouts == clas
-    assert PAPER.pretrain.dropouts == lm.times(0.5)  # pretrain_lm.py
+    assert SCRIPTS.finetune.dropouts == lm and SCRIPTS.classify.dropouts == clas
+    assert SCRIPTS.pretrain.dropouts == PAPER.pretrain.dropouts == lm.times(0.5)  # pretrain_lm.py
 
 
 def test_times_scales_the_encoders_dropouts_and_not_the_heads():
@@ -73,6 +149,10 @@ def test_every_recipe_can_be_trained(name):
         assert stage.batch_size >= 2 and (stage.clip is None or stage.clip > 0)
         d = stage.dropouts
         assert all(0 <= p < 1 for p in (d.embedding, d.input, d.weight, d.hidden, d.output, *d.head))
+        assert stage.ar >= 0 and stage.tar >= 0 and 0 < stage.cut_frac <= 1 <= stage.ratio
+        groups = recipe.size.layers + (2 if stage is recipe.classify else 1)
+        assert stage.lr_multipliers is None or len(stage.lr_multipliers) == groups
+    assert {recipe.pretrain.optimizer, recipe.finetune.optimizer} <= set(OPTIMIZERS)
     assert recipe.classify.unfreezing in UNFREEZING and recipe.pretrain.steps is recipe.finetune.steps is None
 
 

@@ -169,7 +169,7 @@ def test_the_log_has_one_object_a_step(tmp_path):
     run.log("pretrain", entry(1, loss=0.123456789))
     assert logged(tmp_path)[1] == {
         "stage": "pretrain", "step": 1, "epoch": 0.5, "loss": 0.1234568, "lr": 0.01, "grad_norm": 2.0,
-        "tokens": 30, "seconds": 0.1,
+        "tokens": 30, "seconds": 0.1, "penalty": 0.0,
     }  # fmt: skip
     run.close()
 

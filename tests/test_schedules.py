@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulmfit.schedules import SCHEDULES, cosine, linear_warmup, one_cycle, slanted_triangular
+from ulmfit.recipes import SCRIPTS, ClassifierTraining, LMTraining
+from ulmfit.schedules import SCHEDULES, cosine, linear_warmup, one_cycle, rate_function, slanted_triangular
 
 LR = 0.01
 n_steps = st.integers(1, 3000)
@@ -103,3 +104,55 @@ def test_linear_warmup_rises_and_stays(n):
     lrs = rates(linear_warmup, n)
     cut = max(1, n // 10)
     assert lrs == sorted(lrs) and lrs[0] == pytest.approx(LR / cut) and lrs[cut - 1 :] == [LR] * (n - cut + 1)
+
+
+# --- a recipe's rates
+
+
+def rates_of(recipe, n, per_epoch, n_groups=5):
+    rate = rate_function(recipe, n, per_epoch, n_groups)
+    return [rate(step) for step in range(n)]
+
+
+def circular(nb, div, cut_div):
+    """fastai's CircularLR, which `use_clr=(div, cut_div)` of the authors' scripts means, over nb steps."""
+    cut = nb // cut_div
+    down = [1 - (n - cut) / (nb - cut) for n in range(nb)]
+    return [LR * (1 + (down[n] if n > cut else n / cut) * (div - 1)) / div for n in range(nb)]
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+@given(n=st.integers(1, 300), per_epoch=st.integers(1, 50))
+def test_a_recipe_without_restarts_runs_its_schedule_once(schedule, n, per_epoch):
+    for recipe in (LMTraining, ClassifierTraining):
+        training = recipe(epochs=1, batch_size=2, lr=LR, schedule=schedule)
+        assert rates_of(training, n, per_epoch) == rates(SCHEDULES[schedule], n)
+
+
+def test_cut_frac_and_ratio_are_the_recipes():
+    recipe = LMTraining(epochs=1, batch_size=2, lr=LR, cut_frac=0.5, ratio=4.0)
+    assert rates_of(recipe, 10, 5) == rates(slanted_triangular, 10, cut_frac=0.5, ratio=4)
+
+
+@given(per_epoch=st.integers(8, 60), epochs=st.integers(3, 6))
+def test_the_scripts_begin_anew_in_each_phase(per_epoch, epochs):
+    """train_clas.py: use_clr=(8, 3) for the head, again for the top two groups, then (8, 8) for everything."""
+    n_steps = per_epoch * epochs
+    warm, full = circular(per_epoch, 8, 3), circular(n_steps - 2 * per_epoch, 8, 8)
+    assert rates_of(SCRIPTS.classify, n_steps, per_epoch) == pytest.approx(warm + warm + full, rel=1e-9)
+
+
+def test_training_that_ends_within_a_phase_still_comes_down():
+    """Two epochs never reach the third phase; of a phase's own half an epoch, the schedule runs in that half."""
+    recipe = SCRIPTS.classify
+    assert rates_of(recipe, 18, 12) == pytest.approx(circular(12, 8, 3) + circular(6, 8, 3), rel=1e-9)
+    assert rates_of(recipe, 24, 12) == pytest.approx(2 * circular(12, 8, 3), rel=1e-9)
+    assert rates_of(recipe, 5, 12) == pytest.approx(circular(5, 8, 3), rel=1e-9)
+
+
+@pytest.mark.parametrize("plan, phases", [("full", 1), ("last", 1), ("two_step", 3), ("gradual", 5), ("chain_thaw", 6)])
+def test_a_restart_for_every_phase_of_the_plan(plan, phases):
+    recipe = ClassifierTraining(epochs=9, batch_size=2, lr=LR, unfreezing=plan, restart=True)
+    lrs = rates_of(recipe, 90, 10)
+    assert [step for step in range(90) if lrs[step] == LR / 32] == [10 * n for n in range(phases)]  # the floor
+    assert rates_of(recipe, 90, 10)[-10 * (10 - phases) :] == rates(slanted_triangular, 10 * (10 - phases))

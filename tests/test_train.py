@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from problems import copies, same_bits
+from problems import copies, load, same_bits
 from tiny import (
     DROPOUTS,
     REPETITIVE,
@@ -19,8 +19,16 @@ from tiny import (
     spread,
 )
 
-from minilstm import SGD, LSTMState, NonFiniteError, RunningStats
+from minilstm import (
+    SGD,
+    LSTMState,
+    NonFiniteError,
+    RunningStats,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+)
 from ulmfit.batching import LMBatches, TextBatches, pad_batch
+from ulmfit.errors import InputError
 from ulmfit.groups import layer_groups
 from ulmfit.recipes import Dropouts, ModelSize
 from ulmfit.run_dir import RunDirectory
@@ -29,8 +37,14 @@ from ulmfit.train import fit, lm_loss, predict_logits
 # Each makes a task; options of the recipe, seed of the first weights. Both go through epochs, dropouts and decay.
 TASKS = {
     "lm": lambda **o: lm_task(**{"weight_decay": 1e-3, "clip": 0.5, "lr_factor": 2.6} | o),
+    "lm-regularised": lambda **o: lm_task(
+        **{"ar": 2.0, "tar": 1.0, "variable_bptt": True, "bptt": 8, "lr_multipliers": (0.25, 0.5, 1.0)} | o
+    ),
     "classifier": lambda **o: classifier_task(**{"weight_decay": 1e-3, "clip": 1.0} | o),
     "classifier-all": lambda **o: classifier_task(**{"unfreezing": "full"} | o),
+    "classifier-thaw": lambda **o: classifier_task(
+        **{"unfreezing": "chain_thaw", "restart": True, "warm_cut_frac": 0.5, "ar": 2.0, "tar": 1.0} | o
+    ),
 }
 every_task = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
 N_STEPS = 19  # the classifier's four-step epochs unfreeze all four groups, the language model's six-step ones turn over
@@ -168,7 +182,7 @@ def test_every_group_moves_at_its_own_rate(kind):
     """One step of plain gradient descent: the parameter moves by its group's rate times its gradient."""
     task = TASKS[kind](schedule="constant", lr=0.5, lr_factor=2.6, clip=None, dtype=np.float64)
     before = copies(task.model.params)
-    _, grads, _, _ = task.loss_and_grads(0, first_carry(task))
+    grads = task.loss_and_grads(0, first_carry(task)).grads
     train(task, 1, optimizer=SGD())
     groups = layer_groups(task.model)
     for below_top, group in enumerate(reversed(groups)):
@@ -186,6 +200,81 @@ def test_one_more_group_is_trained_in_each_epoch():
         for n, group in enumerate(names):
             moved = [bool((task.model.params[name] != before[name]).any()) for name in group]
             assert all(moved) if n >= 4 - unfrozen else not any(moved), (log.step, group)
+
+
+def test_chain_thaw_moves_one_group_an_epoch_and_then_all():
+    task = classifier_task(unfreezing="chain_thaw", weight_decay=0.1)
+    names = [group.params for group in layer_groups(task.model)]
+    for log, before in steps_with_weights_before(task, 20):
+        trained = [[3], [0], [1], [2], [0, 1, 2, 3]][log.step // 4]
+        for n, group in enumerate(names):
+            moved = {bool((task.model.params[name] != before[name]).any()) for name in group}
+            assert moved == {n in trained}, (log.step, group)
+
+
+def steps_with_weights_before(task, n_steps):
+    """Train; yields (StepLog, the weights before that step)."""
+    before = copies(task.model.params)
+    for log, _ in fit(task, adam(task), n_steps, carry=first_carry(task)):
+        yield log, before
+        before = copies(task.model.params)
+
+
+def test_rates_by_hand_move_each_group_at_its_own():
+    task = lm_task(schedule="constant", lr=0.5, lr_multipliers=(0.1, 2.0, 1.0), clip=None, dtype=np.float64)
+    before, grads = copies(task.model.params), task.loss_and_grads(0, None).grads
+    logs, _, _ = train(task, 1, optimizer=SGD())
+    for group, rate in zip(layer_groups(task.model), (0.05, 1.0, 0.5), strict=True):
+        for name in group.params:
+            moved = before[name] - task.model.params[name]
+            np.testing.assert_allclose(moved, rate * grads[name], rtol=1e-6, atol=1e-15)
+    assert logs[0].lr == 0.5
+    with pytest.raises(InputError, match="lr_multipliers: expected 3"):
+        train(lm_task(lr_multipliers=(1.0, 1.0)), 1)
+
+
+def test_the_rate_is_in_proportion_to_a_window_of_variable_length():
+    task = lm_task(bptt=8, variable_bptt=True, schedule="constant", lr=0.5, lr_factor=1.0, clip=None, dtype=np.float64)
+    lengths = [len(task.batches[step].ids) for step in range(8)]
+    assert len(set(lengths)) > 1
+    before, carry, optimizer = copies(task.model.params), None, SGD()
+    for step, (log, new_carry) in enumerate(fit(task, optimizer, 8)):
+        fresh = lm_task(bptt=8, variable_bptt=True, dtype=np.float64)
+        load(fresh.model, before)
+        grads = fresh.loss_and_grads(step, carry).grads
+        assert log.lr == 0.5 * lengths[step] / 8 and log.tokens == 4 * lengths[step]
+        for name, g in grads.items():
+            np.testing.assert_allclose(before[name] - task.model.params[name], log.lr * g, rtol=1e-6, atol=1e-14)
+        before, carry = copies(task.model.params), new_carry
+    fixed = train(lm_task(schedule="constant", lr=0.5), 7, optimizer=SGD())[0]
+    assert {log.lr for log in fixed} == {0.5}  # the last window of an epoch is short, and no exception
+
+
+@pytest.mark.parametrize("kind", ["lm", "classifier-all"])
+def test_the_log_tells_the_penalties_from_the_loss(kind):
+    plain, penalised = TASKS[kind](), TASKS[kind](ar=2.0, tar=1.0)
+    first, second = (task.loss_and_grads(0, first_carry(task)) for task in (plain, penalised))
+    assert first.loss == second.loss and first.penalty == 0 < second.penalty
+    logs, plain_logs = train(penalised, 3)[0], train(plain, 3)[0]
+    assert logs[0].loss == plain_logs[0].loss and logs[0].penalty == second.penalty
+    assert logs[0].grad_norm != plain_logs[0].grad_norm and {log.penalty for log in plain_logs} == {0}
+
+
+def test_the_penalties_wait_for_the_encoder_to_be_trained():
+    logs, _, _ = train(classifier_task(ar=2.0, tar=1.0), 8)  # four steps of the head alone
+    assert [log.penalty > 0 for log in logs] == [False] * 4 + [True] * 4
+
+
+def test_a_classifier_is_trained_in_its_recipes_windows():
+    windows = {"bptt": 2, "max_tokens": 3}
+    task = classifier_task(unfreezing="full", dropouts=Dropouts(), **windows)
+    batch, stats = task.batches[0], first_carry(task)
+    logits, _, cache = task.model.forward(batch.ids, batch.lengths, stats, training=True, **windows)
+    dlogits = softmax_cross_entropy_backward(1.0, softmax_cross_entropy_forward(logits, batch.labels)[1])
+    same_bits(task.loss_and_grads(0, stats).grads, task.model.backward(dlogits, cache))
+    whole = classifier_task(unfreezing="full", dropouts=Dropouts()).loss_and_grads(0, stats)
+    assert whole.tokens == task.loss_and_grads(0, stats).tokens == batch.lengths.sum()
+    assert all((whole.grads[name] != g).any() for name, g in task.loss_and_grads(0, stats).grads.items())
 
 
 def test_clipping_bounds_the_step_and_reports_the_norm_before():
@@ -209,10 +298,10 @@ def test_a_bad_number_stops_before_it_reaches_the_weights():
             return getattr(self.task, name)
 
         def loss_and_grads(self, step, carry):
-            loss, grads, carry, n = self.task.loss_and_grads(step, carry)
+            result = self.task.loss_and_grads(step, carry)
             if step == 3:
-                grads["decoder.bias"][2], grads["encoder.lstm.bias_hh_l0"][0] = np.nan, np.inf
-            return loss, grads, carry, n
+                result.grads["decoder.bias"][2], result.grads["encoder.lstm.bias_hh_l0"][0] = np.nan, np.inf
+            return result
 
     good = lm_task()
     _, _, good_optimizer = train_some(good, 3)
@@ -273,12 +362,14 @@ def test_lm_loss_is_the_mean_over_all_words_without_dropout_whatever_the_windows
         assert lm_loss(model, batches) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_predict_logits_keeps_the_order_of_the_texts():
+@pytest.mark.parametrize("windows", [{}, {"bptt": 2, "max_tokens": 3}])
+def test_predict_logits_keeps_the_order_of_the_texts(windows):
     model = spread(classifier(), np.random.default_rng(1))
     texts, _ = separable_texts(23)
     stats = model.initial_stats()
-    together = predict_logits(model, stats, texts, batch_size=4)
+    together = predict_logits(model, stats, texts, batch_size=4, **windows)
     assert together.dtype == model.dtype and predict_logits(model, stats, []).shape == (0, 3)
     for text, logits in zip(texts, together, strict=True):
         batch = pad_batch([text], [0])
-        np.testing.assert_allclose(model.forward(batch.ids, batch.lengths, stats)[0][0], logits, rtol=1e-9)
+        alone, _, _ = model.forward(batch.ids, batch.lengths, stats, **windows)
+        np.testing.assert_allclose(alone[0], logits, rtol=1e-9)

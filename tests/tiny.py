@@ -1,6 +1,7 @@
 """Tiny models and training tasks for the tests of ulmfit, and both models seen as a pair of functions of
 dictionaries of arrays, which is what `gradcheck` takes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from minilstm import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
-from minilstm.pooling import concat_pool_forward
 from ulmfit.batching import LMBatches, TextBatches
 from ulmfit.classifier import TextClassifier
 from ulmfit.language_model import LanguageModel
@@ -73,9 +73,14 @@ _common = {
 @dataclass
 class LMCase(ModelCase):
     carried: bool = True
+    ar: float = 0.0
+    tar: float = 0.0
 
 
-lm_cases = st.builds(LMCase, T=sizes, B=st.integers(1, 4), E=st.integers(1, 4), carried=st.booleans(), **_common)
+_penalties = {"ar": st.sampled_from([0.0, 0.7]), "tar": st.sampled_from([0.0, 0.9])}
+lm_cases = st.builds(
+    LMCase, T=sizes, B=st.integers(1, 4), E=st.integers(1, 4), carried=st.booleans(), **_penalties, **_common
+)
 
 
 @dataclass
@@ -83,11 +88,26 @@ class ClassifierCase(ModelCase):
     lengths: str = "mixed"
     training: bool = True
     C: int = 3
+    bptt: int = 70
+    max_tokens: int = 1400
+    ar: float = 0.0
+    tar: float = 0.0
+
+    @property
+    def windows(self):
+        """The options of a forward."""
+        return {"bptt": self.bptt, "max_tokens": self.max_tokens, "ar": self.ar, "tar": self.tar}
+
+    @property
+    def n_pooled(self):
+        """So many of a text's last words are pooled."""
+        return self.bptt * math.ceil(self.max_tokens / self.bptt)
 
 
 classifier_cases = st.builds(
-    ClassifierCase, T=sizes, B=st.integers(2, 5), E=st.integers(2, 4), C=st.integers(2, 4),
-    lengths=length_kinds.filter(lambda kind: kind != "all zero"), training=st.booleans(), **_common,
+    ClassifierCase, T=st.integers(1, 7), bptt=st.sampled_from([1, 2, 3, 70]), max_tokens=st.integers(1, 5),
+    B=st.integers(2, 5), E=st.integers(2, 4), C=st.integers(2, 4),
+    lengths=length_kinds.filter(lambda kind: kind != "all zero"), training=st.booleans(), **_penalties, **_common,
 )  # fmt: skip
 
 
@@ -103,17 +123,21 @@ class LMProblem:
         self.states = [LSTMState(*normal(rng, 2, case.B, H)) for H in widths] if case.carried else None
         dropouts = DROPOUTS if case.dropout else Dropouts()
         self.masks = self.model.encoder.draw_masks(MaskSource(case.seed), attempt, case.B, dropouts)
+        self.penalties = {"ar": case.ar, "tar": case.tar}
         self.recurrent = case.carried or case.T > 1  # does any step read a state that is not zero?
 
     def run(self, inputs):
         load(self.model, inputs)
-        return self.model.forward(self.ids, self.targets, self.states, masks=self.masks)
+        return self.model.forward(self.ids, self.targets, self.states, masks=self.masks, **self.penalties)
 
     def forward(self, inputs):
         return {"loss": self.run(inputs)[0]}
 
     def backward(self, inputs, d):
         return {name: d["loss"] * g for name, g in self.model.backward(self.run(inputs)[2]).items()}
+
+    def probe(self):
+        return self.backward(self.inputs, {"loss": 1.0})
 
     def smooth(self):
         return True
@@ -123,7 +147,11 @@ class LMProblem:
 
 
 class ClassifierProblem:
-    """A whole classifier: outputs logits and loss; inputs all its parameters."""
+    """A whole classifier: outputs logits and loss, penalties and all; inputs all its parameters.
+
+    The state in which a window begins is a constant to its gradients. So it is one here: `forward`, which says what
+    the gradients should be, goes through the pooled windows of each text alone, from states that were noted before.
+    """
 
     def __init__(self, case, attempt=0, eps=0.1):
         """eps of the batch norms: with PyTorch's 1e-5 two rows are -1 and 1 whatever is below them, and hardly any
@@ -142,39 +170,105 @@ class ClassifierProblem:
         )
         dropouts = DROPOUTS if case.dropout else Dropouts()
         self.masks = self.model.draw_masks(MaskSource(case.seed), attempt, case.B, dropouts)
+        self.states = self.note_states()
 
     def run(self, inputs):
         load(self.model, inputs)
         return self.model.forward(
-            self.ids, self.lengths, self.stats, training=self.case.training, masks=self.masks
+            self.ids, self.lengths, self.stats, training=self.case.training, masks=self.masks, **self.case.windows
         )
 
     def loss(self, logits):
         return softmax_cross_entropy_forward(logits, self.labels)
 
     def forward(self, inputs):
-        logits, _, _ = self.run(inputs)
-        return {"logits": logits, "loss": self.loss(logits)[0]}
+        load(self.model, inputs)
+        h = self.pooled_windows()
+        logits, _, _ = self.model.head.forward(
+            self.pooled(h), self.stats, training=self.case.training, masks=self.masks.head
+        )
+        return {"logits": logits, "loss": self.loss(logits)[0] + self.penalty(h)}
+
+    def spans(self, b):
+        """Where row b's pooled windows begin and end, oldest first."""
+        n, bptt = self.lengths[b], self.case.bptt
+        ends = range(n, max(0, n - self.case.n_pooled), -bptt)
+        return [(max(0, end - bptt), end) for end in reversed(ends)]
+
+    def read(self, rows, spans, states):
+        """Words of some rows -> what the encoder says of each row's, [(n, E)], its states"""
+        masks = self.masks.encoder
+        masks = masks._replace(inputs=[mask if mask is None else mask[:, rows] for mask in masks.inputs])
+        lengths = np.array([end - start for start, end in spans])
+        ids = np.zeros((lengths.max(), len(rows)), int)
+        for n, (b, (start, end)) in enumerate(zip(rows, spans, strict=True)):
+            ids[: end - start, n] = self.ids[start:end, b]
+        h, states, _ = self.model.encoder.forward(ids, states, lengths=lengths, masks=masks)
+        return [h[:length, n] for n, length in enumerate(lengths)], states
+
+    def note_states(self):
+        """{(row, start of a pooled window): states}, from reading all that comes before in one go"""
+        sizes = [layer.hidden_size for layer in self.model.encoder.children["lstm"].layers]
+        starts = [(b, start) for b in range(self.case.B) for start, _ in self.spans(b)]
+        return {
+            (b, start): self.read([b], [(0, start)], None)[1] if start
+            else [LSTMState(np.zeros((1, H)), np.zeros((1, H))) for H in sizes]
+            for b, start in starts
+        }  # fmt: skip
+
+    def pooled_windows(self):
+        """For each row a list of what the encoder says in its pooled windows, (n, E) each."""
+        spans, h = [self.spans(b) for b in range(self.case.B)], [[] for _ in range(self.case.B)]
+        for k in range(max(map(len, spans))):  # the first windows of all rows together, then the second ones, ...
+            rows = [b for b in range(self.case.B) if k < len(spans[b])]
+            noted = [self.states[b, spans[b][k][0]] for b in rows]
+            states = [LSTMState(*map(np.concatenate, zip(*layer, strict=True))) for layer in zip(*noted, strict=True)]
+            for b, said in zip(rows, self.read(rows, [spans[b][k] for b in rows], states)[0], strict=True):
+                h[b].append(said)
+        return h
+
+    def pooled(self, h):
+        """(B, 3E)"""
+        rows = [np.concatenate([np.zeros((0, self.case.E)), *windows]) for windows in h]
+        return np.stack([
+            np.concatenate([x[-1], x.max(axis=0), x.mean(axis=0)]) if len(x) else np.zeros(3 * self.case.E)
+            for x in rows
+        ])  # fmt: skip
+
+    def penalty(self, h):
+        windows = [window for row in h for window in row]
+        changes = [np.diff(window, axis=0) for window in windows]
+        penalty = 0.0
+        for weight, parts in ((self.case.ar, windows), (self.case.tar, changes)):
+            if any(map(len, parts)):
+                penalty += weight * (np.concatenate(parts) ** 2).mean()
+        return penalty
 
     def undo(self, d, n_unfrozen=None):
         """d: gradient of one output -> grads"""
         logits, _, cache = self.run(self.inputs)
         dlogits = d.get("logits")
-        if dlogits is None:
-            dlogits = softmax_cross_entropy_backward(d["loss"], self.loss(logits)[1])
-        return self.model.backward(dlogits, cache, n_unfrozen)
+        if dlogits is not None:
+            return self.model.backward(dlogits, cache, n_unfrozen, dpenalty=0.0)
+        dlogits = softmax_cross_entropy_backward(d["loss"], self.loss(logits)[1])
+        return self.model.backward(dlogits, cache, n_unfrozen, dpenalty=d["loss"])
 
     def backward(self, inputs, d):
         return self.undo(d)
 
+    def probe(self):
+        """The gradients of the cross-entropy alone."""
+        logits, _, _ = self.run(self.inputs)
+        return self.undo({"logits": softmax_cross_entropy_backward(1.0, self.loss(logits)[1])})
+
     def smooth(self, margin=1e-3):
         """Are the maximum over time and ReLU off their kinks?"""
-        h, _, _ = self.model.encoder.forward(self.ids, lengths=self.lengths, masks=self.masks.encoder)
-        for b, n in enumerate(self.lengths):
-            if n > 1 and np.diff(np.sort(h[:n, b], axis=0), axis=0)[-1].min() < margin:
+        h = self.pooled_windows()
+        for row in h:
+            if sum(map(len, row)) > 1 and np.diff(np.sort(np.concatenate(row), axis=0), axis=0)[-1].min() < margin:
                 return False
         bn1, linear1, _, _ = self.model.head.children.values()
-        pooled, _ = concat_pool_forward(h, self.lengths)
+        pooled = self.pooled(h)
         x, _, _ = bn1.forward(pooled, self.stats[0], training=self.case.training)
         z, _ = linear1.forward(dropout_forward(x, self.masks.head[0]))
         return abs(z).min() > margin
@@ -193,7 +287,7 @@ def well_posed(problem, case):
     for attempt in range(300):
         p = problem(case, attempt)
         if p.smooth():
-            grads = p.backward(p.inputs, {"loss": 1.0})
+            grads = p.probe()
             zero = {x for _, x in p.zero_by_nature()}
             if all(abs(g).max() > 1e-5 for name, g in grads.items() if name not in zero):
                 return p
@@ -208,7 +302,7 @@ REPETITIVE = [np.array([2, 9, 10, 11, 4, 5, 6, 7], np.int32)] * 12  # 96 words t
 def lm_task(*, seed=0, dtype=np.float32, documents=REPETITIVE, **recipe):
     """Seven steps an epoch: 4 streams of 23 words in windows of 4, 4, 4, 4, 4 and 3."""
     recipe = LMTraining(**{"epochs": 1, "batch_size": 4, "lr": 0.02, "bptt": 4, "dropouts": DROPOUTS, **recipe})
-    batches = LMBatches(documents, recipe.batch_size, recipe.bptt, seed=7)
+    batches = LMBatches(documents, recipe.batch_size, recipe.bptt, seed=7, variable=recipe.variable_bptt)
     return LMTask(language_model(seed=seed, dtype=dtype), batches, recipe, MaskSource(7))
 
 

@@ -12,13 +12,12 @@ from .errors import InputError
 from .text import PAD, SPECIAL_TOKENS
 
 PAD_ID = SPECIAL_TOKENS.index(PAD)
+VARIABLE = 0x62707474  # "bptt": keeps the random numbers for lengths apart from those for orders
 
 
-def encode(tokens, vocab, direction, max_tokens=None) -> np.ndarray:
-    """Tokens -> word ids as a model of this direction reads them; of a long text the last `max_tokens` are kept."""
+def encode(tokens, vocab, direction) -> np.ndarray:
+    """Tokens -> word ids in the order in which a model of this direction reads them."""
     ids = np.array(vocab.encode(tokens), np.int32)
-    if max_tokens is not None:
-        ids = ids[-max_tokens:]
     return ids[::-1].copy() if direction == "backward" else ids
 
 
@@ -29,14 +28,18 @@ class LMBatch(NamedTuple):
 
 
 class LMBatches:
-    """Windows of at most `bptt` words over `batch_size` parallel streams, epoch after epoch.
+    """Windows of `bptt` words over `batch_size` parallel streams, epoch after epoch; an epoch's last has the rest.
 
     Each epoch puts the documents in a new order (a function of seed and epoch), joins them into one long text and
     cuts it into B streams of equal length; up to B words at the end of an epoch are left out. A text too short for
     B streams of two words gets fewer streams. Raises InputError for one of fewer than two words.
+
+    With `variable`, windows begin at other words in each epoch (Merity et al. 2017, section 4.1). Their lengths are
+    drawn from the seed once, as many as cover a stream, and every epoch puts them in an order of its own: so all
+    epochs have the same number of steps.
     """
 
-    def __init__(self, documents, batch_size, bptt, seed, *, shuffle=True):
+    def __init__(self, documents, batch_size, bptt, seed, *, shuffle=True, variable=False):
         """documents: a list of integer arrays of word ids"""
         self.documents, self.bptt, self.seed, self.shuffle = documents, bptt, seed, shuffle
         self.n_tokens = sum(len(d) for d in documents)
@@ -44,14 +47,26 @@ class LMBatches:
             raise InputError(f"the text for the language model has {self.n_tokens} words; at least 2 are needed")
         self.batch_size = min(batch_size, (self.n_tokens - 1) // 2 or 1)
         self.stream_length = (self.n_tokens - 1) // self.batch_size
-        self.steps_per_epoch = -(-self.stream_length // bptt)
+        lengths = _variable_lengths if variable else _equal_lengths
+        self.variable, self.lengths = variable, lengths(self.stream_length, bptt, seed)  # (n,), of an epoch's windows
+        self.steps_per_epoch = len(self.lengths)
         self._epoch_streams = lru_cache(maxsize=1)(self._make_streams)
+        self._epoch_starts = lru_cache(maxsize=1)(self._make_starts)
 
     def __getitem__(self, step) -> LMBatch:
         epoch, window = divmod(step, self.steps_per_epoch)
         ids, targets = self._epoch_streams(epoch)
-        rows = slice(window * self.bptt, (window + 1) * self.bptt)
+        starts = self._epoch_starts(epoch)
+        rows = slice(starts[window], starts[window + 1])
         return LMBatch(ids[rows], targets[rows], starts_epoch=window == 0)
+
+    def _make_starts(self, epoch):
+        """-> where the windows start, and where the last one ends (n + 1,)"""
+        lengths = self.lengths
+        if self.variable:  # the rest, which may be short, stays at the end
+            rng = np.random.default_rng([self.seed, VARIABLE, epoch])
+            lengths = np.append(rng.permutation(lengths[:-1]), lengths[-1])
+        return np.append(0, np.cumsum(lengths))
 
     def _make_streams(self, epoch):
         """-> ids, targets (stream_length, B)"""
@@ -63,6 +78,20 @@ class LMBatches:
         return tuple(
             np.ascontiguousarray(text[start : start + n].reshape(self.batch_size, -1).T) for start in (0, 1)
         )
+
+
+def _equal_lengths(total, bptt, seed):
+    """Windows of bptt words, and the rest: integers, (n,), whose sum is `total`."""
+    return np.diff(np.append(np.arange(0, total, bptt), total))
+
+
+def _variable_lengths(total, bptt, seed):
+    """Lengths as awd-lstm-lm draws them: about bptt, one time in twenty about half of it, at least 5; and the rest."""
+    rng = np.random.default_rng([seed, VARIABLE])
+    n = -(-total // 5)  # enough, were all of them as short as they may be
+    base = np.where(rng.random(n) < 0.95, bptt, bptt / 2)
+    ends = np.cumsum(np.maximum(5, rng.normal(base, 5).astype(int)))
+    return np.diff(ends[ends < total], prepend=0, append=total)
 
 
 class TextBatch(NamedTuple):
@@ -119,11 +148,11 @@ class TextBatches:
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
-def evaluation_batches(texts, labels=None, batch_size=128, max_tokens=16_384):
+def evaluation_batches(texts, labels=None, batch_size=128, max_tokens=65_536):
     """Every text once, longest first so that batches need little padding; `rows` says where each belongs.
 
     Batches of long texts have fewer rows, so that none holds more than `max_tokens` (unless a single text does):
-    memory is bounded whatever comes.
+    memory is bounded whatever comes. It can be a large number, as a classifier reads a batch window by window.
     """
     order = np.argsort([-len(t) for t in texts], kind="stable")
     start = 0
@@ -132,3 +161,19 @@ def evaluation_batches(texts, labels=None, batch_size=128, max_tokens=16_384):
         rows = order[start : start + max(1, min(batch_size, max_tokens // longest))]
         yield pad_batch(texts, rows, labels)
         start += len(rows)
+
+
+def text_windows(ids, lengths, bptt, n_last):
+    """Padded texts in windows of `bptt` words, cut from their ends, so that all of them end in the last window.
+
+    ids (T, B), lengths (B,) -> pairs of ids (T_w, B), padded, and lengths (B,) in 0..T_w, of the last `n_last`
+    windows. A text of 150 words in windows of 70 reads 10, 70 and 70; where it has not begun yet its length is 0.
+    """
+    T, B = ids.shape
+    n_windows = min(n_last, max(1, -(-int(lengths.max()) // bptt)))
+    for n_after in reversed(range(n_windows)):
+        stops = np.maximum(lengths - n_after * bptt, 0)
+        starts = np.maximum(stops - bptt, 0)
+        T_w = max(1, int((stops - starts).max()))
+        steps = starts + np.arange(T_w)[:, None]  # (T_w, B)
+        yield np.where(steps < stops, ids[np.minimum(steps, T - 1), np.arange(B)], PAD_ID), stops - starts

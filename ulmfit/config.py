@@ -7,18 +7,20 @@ from typing import NamedTuple
 
 from .errors import InputError
 from .groups import UNFREEZING
-from .recipes import LAPTOP, ClassifierTraining, Dropouts, LMTraining, ModelSize, Recipe, Training
+from .recipes import LAPTOP, OPTIMIZERS, ClassifierTraining, Dropouts, LMTraining, ModelSize, Recipe, Training
 from .schedules import SCHEDULES
 from .text import SPECIAL_TOKENS
 
 DIRECTIONS = ("forward", "backward")
 STAGES = ("pretrain", "finetune", "classify")
+SHIPPED = "shipped"  # `pretrained`: the models that come with the package
+SCRATCH = "none"  # `pretrained`: none at all; random weights, and no vocabulary but the task's
 
 
 @dataclass(frozen=True)
 class RunConfig:
     dataset: str | None = None  # a name of datasets.py, or a CSV, TSV or JSONL file; None: pre-training needs none
-    stages: tuple[str, ...] = STAGES  # which of them, in this order
+    stages: tuple[str, ...] = STAGES[1:]  # which of them, in this order
     data_dir: str | None = None
     test_file: str | None = None  # for a file as data set; without it 10 % are split off
     text_column: str = "text"
@@ -27,7 +29,7 @@ class RunConfig:
     n_train: int | None = None  # only so many of the training texts
     seed: int = 1
     direction: str = "forward"  # or "backward", or "both"
-    pretrained: str | None = None  # the folder of a language model to start from, where "pretrain" is not a stage
+    pretrained: str | None = SHIPPED  # or SCRATCH, or a language model's folder; None where "pretrain" is a stage
     pretrain_text: str | None = None  # a corpus; None: the small embedded English text
     recipe: Recipe = field(default_factory=lambda: LAPTOP)
 
@@ -56,20 +58,27 @@ POSITIVE = Limit("a number above 0", lambda x: 0 < x < math.inf)
 NOT_NEGATIVE = Limit("a number from 0 up", lambda x: 0 <= x < math.inf)
 BELOW_ONE = Limit("a number from 0 to less than 1", lambda p: 0 <= p < 1)
 EPOCHS = Limit("a number above 0, at most 1,000,000", lambda x: 0 < x <= 10**6)
+SHARE = Limit("a number above 0, at most 1", lambda x: 0 < x <= 1)
+RATIO = Limit("a number from 1 up", lambda x: 1 <= x < math.inf)
 
 LIMITS = {  # for a tuple: what each of its members must be. None is left alone where the type allows it
     ModelSize: dict.fromkeys(("embedding", "hidden", "layers", "head"), whole(1, 100_000)),
     Dropouts: dict.fromkeys(("embedding", "input", "weight", "hidden", "output", "head"), BELOW_ONE),
     Training: {
-        "epochs": EPOCHS, "batch_size": whole(1), "lr": POSITIVE, "lr_factor": POSITIVE,
-        "schedule": one_of(SCHEDULES), "betas": BELOW_ONE, "weight_decay": NOT_NEGATIVE, "clip": POSITIVE,
+        "epochs": EPOCHS, "batch_size": whole(1), "lr": POSITIVE, "lr_factor": POSITIVE, "lr_multipliers": POSITIVE,
+        "schedule": one_of(SCHEDULES), "cut_frac": SHARE, "ratio": RATIO, "betas": BELOW_ONE,
+        "weight_decay": NOT_NEGATIVE, "clip": POSITIVE, "ar": NOT_NEGATIVE, "tar": NOT_NEGATIVE,
     },
-    LMTraining: {"bptt": whole(1), "steps": whole(1)},
-    ClassifierTraining: {"batch_size": whole(2), "unfreezing": one_of(UNFREEZING), "max_tokens": whole(1)},
+    LMTraining: {"bptt": whole(1), "optimizer": one_of(OPTIMIZERS), "nonmono": whole(1), "steps": whole(1)},
+    ClassifierTraining: {
+        "batch_size": whole(2), "unfreezing": one_of(UNFREEZING), "warm_cut_frac": SHARE, "bptt": whole(1),
+        "max_tokens": whole(1),
+    },
     Recipe: {"vocab_size": whole(len(SPECIAL_TOKENS) + 1), "min_freq": whole(1)},
     RunConfig: {
         "dataset": Limit("a name or a file", bool), "stages": one_of(STAGES), "n_train": whole(2),
-        "seed": whole(0, 2**64 - 1), "direction": one_of((*DIRECTIONS, "both")), "pretrained": Limit("a folder", bool),
+        "seed": whole(0, 2**64 - 1), "direction": one_of((*DIRECTIONS, "both")),
+        "pretrained": Limit(f"{SHIPPED}, {SCRATCH} or a folder", bool),
         "pretrain_text": Limit("a name, a file or a folder", bool),
     },
 }  # fmt: skip
@@ -91,6 +100,7 @@ def check(config, where=""):
         raise InputError(f"{where}dropouts.output: a classifier has no decoder; the head's own are dropouts.head")
     if isinstance(config, RunConfig):
         _check_stages(config)
+        _check_multipliers(config)
 
 
 def _check_stages(config):
@@ -101,4 +111,19 @@ def _check_stages(config):
     if config.dataset is None and stages != STAGES[:1]:
         raise InputError(f"dataset: {stages[-1]} needs one; give its name or a CSV, TSV or JSONL file")
     if config.pretrained is None and STAGES[0] not in stages:
-        raise InputError(f"pretrained: without the stage pretrain, {stages[0]} needs the folder of a language model")
+        raise InputError(f"pretrained: without the stage pretrain, {stages[0]} needs {SHIPPED}, {SCRATCH} or a folder")
+    if config.pretrained is not None and STAGES[0] in stages:
+        raise InputError("pretrained: the stage pretrain makes a new language model; leave one of them out")
+
+
+def _check_multipliers(config):
+    """Whether each layer group has its rate, where the model is of the recipe's size. (Of another's: groups.py.)"""
+    if config.pretrained not in (None, SCRATCH):
+        return
+    for stage in config.stages:
+        multipliers = getattr(config.recipe, stage).lr_multipliers
+        n_groups = config.recipe.size.layers + (2 if stage == "classify" else 1)
+        if multipliers is not None and len(multipliers) != n_groups:
+            raise InputError(
+                f"recipe.{stage}.lr_multipliers: expected {n_groups}, one for each layer group, got {len(multipliers)}"
+            )

@@ -143,7 +143,7 @@ def from_plain(cls, data, where=""):
     return made
 
 
-IN_WORDS = {int: "a whole number", float: "a number", str: "text"}
+IN_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def _convert(hint, value, where):
@@ -155,7 +155,9 @@ def _convert(hint, value, where):
         if value is None and type(None) in args:
             return None
         return _convert(next(a for a in args if a is not type(None)), value, where)
-    if typing.get_origin(hint) is tuple and args[-1] is Ellipsis and isinstance(value, list | tuple):
+    if typing.get_origin(hint) is tuple and args[-1] is Ellipsis:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: expected a list, got {reprlib.repr(value)}")
         return tuple(_convert(args[0], v, f"{where}[{n}]") for n, v in enumerate(value))
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(args):

@@ -1,10 +1,12 @@
 """Layer groups, one learning rate for each (discriminative fine-tuning), and which of them are trained when.
 
-Groups are listed lowest first. Unfreezing needs no flags: a plan says how many groups, counted from the top, are
-trained in an epoch, and the classifier's `backward` walks down just as far.
+Groups are listed lowest first. Unfreezing needs no flags: a plan says which groups, a range of them, are trained in an
+epoch, and the classifier's `backward` walks down just as far as the lowest.
 """
 
 from typing import NamedTuple
+
+from .errors import InputError
 
 
 class LayerGroup(NamedTuple):
@@ -32,29 +34,58 @@ def discriminative_lrs(lr, n_groups, factor=2.6) -> list[float]:
     return [lr / factor ** (n_groups - 1 - n) for n in range(n_groups)]
 
 
+def group_lrs(recipe, lr, n_groups) -> list[float]:
+    """The rates of all groups under a recipes.Training, the schedule being at `lr`: its multiples if it names any,
+    else powers of its factor. Raises InputError for as many multiples as there are no groups."""
+    if recipe.lr_multipliers is None:
+        return discriminative_lrs(lr, n_groups, recipe.lr_factor)
+    if len(recipe.lr_multipliers) != n_groups:
+        raise InputError(
+            f"lr_multipliers: expected {n_groups}, one for each layer group of this model, got "
+            f"{len(recipe.lr_multipliers)}; null takes powers of lr_factor"
+        )
+    return [lr * multiple for multiple in recipe.lr_multipliers]
+
+
 def lrs_by_name(groups, lrs) -> dict[str, float]:
     """One rate per group -> one rate per parameter name."""
     return {name: lr for group, lr in zip(groups, lrs, strict=True) for name in group.params}
 
 
+# --- which groups an epoch trains: epoch, n_groups -> range
+
+
 def gradual(epoch, n_groups):
     """One group more each epoch, from the head down (section 3.3)."""
-    return min(epoch + 1, n_groups)
+    return range(max(0, n_groups - 1 - epoch), n_groups)
 
 
 def two_step(epoch, n_groups):
     """The authors' scripts: the head alone, then the top two groups, then everything."""
-    return min(epoch + 1, 2) if epoch < 2 else n_groups
+    return range(max(0, n_groups - 1 - epoch) if epoch < 2 else 0, n_groups)
+
+
+def chain_thaw(epoch, n_groups):
+    """The head alone, then each group below it alone, from the lowest up, then everything (Felbo et al. 2017)."""
+    alone = (epoch - 1) % n_groups  # -1 is the head
+    return range(alone, alone + 1) if epoch < n_groups else range(n_groups)
 
 
 def full(epoch, n_groups):
     """Everything from the start."""
-    return n_groups
+    return range(n_groups)
 
 
 def last(epoch, n_groups):
     """Only ever the head."""
-    return 1
+    return range(n_groups - 1, n_groups)
 
 
-UNFREEZING = {f.__name__: f for f in (gradual, two_step, full, last)}
+UNFREEZING = {f.__name__: f for f in (gradual, two_step, chain_thaw, full, last)}
+
+
+def phase_starts(plan, n_groups) -> list[int]:
+    """The epochs in which an unfreezing plan, given by its name, turns to other groups: 0 and what follows. Whatever
+    the plan, from epoch n_groups on nothing changes any more."""
+    trained = [UNFREEZING[plan](epoch, n_groups) for epoch in range(n_groups + 1)]
+    return [n for n in range(n_groups + 1) if n == 0 or trained[n] != trained[n - 1]]

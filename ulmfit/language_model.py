@@ -5,9 +5,19 @@
 Truncated BPTT: the text runs on from window to window. The LSTM's states are carried, as values and without gradient.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from minilstm import dropout_backward, dropout_forward, linear_cross_entropy
+from minilstm import (
+    activation_regularization_backward,
+    activation_regularization_forward,
+    dropout_backward,
+    dropout_forward,
+    linear_cross_entropy,
+    temporal_activation_regularization_backward,
+    temporal_activation_regularization_forward,
+)
 from minilstm.params import add_grads, collect, prefixed
 
 from .awd_lstm import AWDLSTM
@@ -18,6 +28,19 @@ class DecoderBias:
 
     def __init__(self, vocab_size, dtype):
         self.params = {"bias": np.zeros(vocab_size, dtype)}
+
+
+class LMCache(NamedTuple):
+    """The two parts of the loss, and what backward needs."""
+
+    cross_entropy: float  # mean over T*B, nats per word
+    penalty: float  # AR + TAR
+    encoder: tuple
+    output_mask: np.ndarray | None  # (1, B, E)
+    y_shape: tuple  # T, B, E
+    decoder_grads: tuple  # dy (T*B, E), dweight (V, E), dbias (V,)
+    ar: tuple | None  # of the dropped y; None where it is off
+    tar: tuple | None  # of the raw y
 
 
 class LanguageModel:
@@ -35,25 +58,37 @@ class LanguageModel:
     def params(self):
         return collect(self.children)
 
-    def forward(self, ids, targets, states=None, *, masks=None, need_cache=True):
+    def forward(self, ids, targets, states=None, *, masks=None, need_cache=True, ar=0.0, tar=0.0):
         """ids and targets (T, B), the targets one word ahead; [LSTMState] or None
-        -> loss (mean over T*B, nats per word), [LSTMState], cache
+        -> loss (mean over T*B, nats per word, plus the penalties), [LSTMState], cache
+
+        ar and tar weigh the activation regularisation of what the decoder reads, dropout and all, and the temporal
+        one of what the last layer says.
         """
         y, states, encoder_cache = self.encoder.forward(ids, states, masks=masks, need_cache=need_cache)
         output_mask = masks.output if masks else None
+        tar_penalty, tar_cache = temporal_activation_regularization_forward(y, tar) if tar else (0.0, None)
         y = dropout_forward(y, output_mask)  # (T, B, E)
+        ar_penalty, ar_cache = activation_regularization_forward(y, ar) if ar else (0.0, None)
         weight, bias = self._decoder()
         loss, decoder_grads = linear_cross_entropy(
             y.reshape(-1, weight.shape[1]), weight, bias, targets.reshape(-1), need_grads=need_cache
         )
-        return loss, states, (encoder_cache, output_mask, y.shape, decoder_grads) if need_cache else None
+        penalty = float(ar_penalty + tar_penalty)
+        cache = LMCache(loss, penalty, encoder_cache, output_mask, y.shape, decoder_grads, ar_cache, tar_cache)
+        return loss + penalty, states, cache if need_cache else None
 
     def backward(self, cache):
-        """-> grads of the mean loss, keys and shapes of params. It always walks all the way down: partial unfreezing
-        belongs to the classifier, which has no tied weight."""
-        encoder_cache, output_mask, y_shape, (dy, dweight, dbias) = cache
-        dy = dropout_backward(dy.reshape(y_shape), output_mask)
-        grads = prefixed("encoder", self.encoder.backward(dy, encoder_cache))
+        """-> grads of the loss, penalties and all, keys and shapes of params. It always walks all the way down:
+        partial unfreezing belongs to the classifier, which has no tied weight."""
+        dy, dweight, dbias = cache.decoder_grads
+        dy = dy.reshape(cache.y_shape)  # (T, B, E)
+        if cache.ar is not None:
+            dy = dy + activation_regularization_backward(1.0, cache.ar)
+        dy = dropout_backward(dy, cache.output_mask)
+        if cache.tar is not None:
+            dy = dy + temporal_activation_regularization_backward(1.0, cache.tar)
+        grads = prefixed("encoder", self.encoder.backward(dy, cache.encoder))
         return add_grads(grads, {"encoder.embedding.weight": dweight, "decoder.bias": dbias})
 
     def logits(self, ids, states=None):

@@ -19,7 +19,7 @@ from .config import DIRECTIONS
 from .config_files import from_plain
 from .errors import InputError
 from .language_model import LanguageModel
-from .recipes import ModelSize
+from .recipes import ClassifierTraining, ModelSize
 from .vocab import Vocab
 
 MODEL, VOCAB = "model.safetensors", "vocab.json"
@@ -33,16 +33,21 @@ class Loaded(NamedTuple):
     direction: str
     classes: tuple[str, ...] | None  # a classifier's
     stats: tuple[RunningStats, ...] | None  # a classifier's
-    max_tokens: int | None  # of a longer text a classifier reads the end
+    max_tokens: int  # of a text's words a classifier pools so many, the last ones
+    bptt: int  # and it reads them in windows of so many
 
 
-def save_model(folder, model, vocab, direction, *, classes=None, stats=None, max_tokens=None):
-    """Write a language model, or a classifier with its classes, running statistics and longest text."""
+def save_model(folder, model, vocab, direction, *, classes=None, stats=None, max_tokens=None, bptt=None, dtype=None):
+    """Write a language model, or a classifier with its classes, running statistics and windows (None: the recipes').
+
+    dtype: the type to store parameters in (None: their own); float16 takes half the room. `load_model` computes with
+    float32 whatever the file holds.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"kind": model.kind, "size": dataclasses.asdict(model.size), "direction": direction}
-    about |= {"classes": classes, "max_tokens": max_tokens}
-    arrays = dict(model.params)
+    about |= {"classes": classes, "max_tokens": max_tokens, "bptt": bptt}
+    arrays = {name: p if dtype is None else p.astype(dtype) for name, p in model.params.items()}
     for name, s in zip(BATCH_NORMS, stats or (), strict=stats is not None):
         arrays |= {f"{name}.running_mean": s.mean, f"{name}.running_var": s.var}
     save_arrays(folder / MODEL, arrays, {"minilstm": json.dumps(about)})
@@ -79,19 +84,21 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
         assign(expected, arrays, "its arrays")
     except ValueError as e:
         raise InputError(f"{path}: {e}; take {MODEL} and {VOCAB} from the same run") from None
-    return Loaded(model, vocab, about["direction"], about["classes"], stats, about["max_tokens"])
+    return Loaded(model, vocab, about["direction"], about["classes"], stats, about["max_tokens"], about["bptt"])
 
 
 def _about(path, metadata, kind):
     """What the metadata says of the model, checked."""
     try:
-        about = json.loads(metadata["minilstm"])
+        about = {"bptt": None} | json.loads(metadata["minilstm"])
         about["size"] = from_plain(ModelSize, about["size"], "size.")
         classes = about["classes"]
         about["classes"] = None if classes is None else tuple(str(c) for c in classes)
-        found, direction, longest = about["kind"], about["direction"], about["max_tokens"]
-        if longest is not None and not (isinstance(longest, int) and longest > 0):
-            raise ValueError(f"max_tokens {longest!r}")
+        found, direction = about["kind"], about["direction"]
+        for name in ("max_tokens", "bptt"):
+            about[name] = getattr(ClassifierTraining, name) if about[name] is None else about[name]
+            if not (isinstance(about[name], int) and about[name] > 0):
+                raise ValueError(f"{name} {about[name]!r}")
         if direction not in DIRECTIONS or found not in WRITTEN_BY or (found == "classifier") != bool(about["classes"]):
             raise ValueError(f"kind {found!r}, direction {direction!r}, classes {about['classes']!r}")
     except (KeyError, TypeError, ValueError, RecursionError) as e:  # an InputError is a ValueError

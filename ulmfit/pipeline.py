@@ -8,19 +8,21 @@ Every stage trains in `_train`, which logs each step, saves a checkpoint every m
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minilstm import Adam, MaskSource
+from minilstm import MaskSource
 from minilstm.params import assign, count_params
 
 from .batching import LMBatches, TextBatches, encode
 from .classifier import TextClassifier
 from .corpus import Corpus
+from .errors import InputError
 from .groups import layer_groups
 from .language_model import LanguageModel, grow_vocabulary
 from .metrics import error_percent, perplexity
+from .optimizers import averaged, begin_averaging, make_optimizer
 from .text import tokenize
 from .train import ClassifierTask, LMTask, fit, lm_loss, predict_logits
 from .vocab import Vocab
@@ -48,7 +50,7 @@ def prepare_pretraining(corpus: Corpus, recipe, seed, direction):
 def steps_in(minutes, task, n_timed=8) -> int:
     """How many training steps fit into so many minutes on this machine, from the median of a few (the first two are
     warm-up). They train the task's model, which is of no use afterwards."""
-    seconds = [log.seconds for log, _ in fit(task, Adam(), n_timed)][2:]
+    seconds = [log.seconds for log, _ in fit(task, make_optimizer(task.recipe), n_timed)][2:]
     return max(1, int(60 * minutes / np.median(seconds)))
 
 
@@ -57,6 +59,12 @@ def pretrain(stage, corpus: Corpus, recipe, seed, direction):
     task, vocab, valid = prepare_pretraining(corpus, recipe, seed, direction)
     report = _train_lm(stage, task, valid, seed)
     return task.model, vocab, report | {"vocab_size": len(vocab), "unknown_percent": 100 * corpus.unknown_share(vocab)}
+
+
+def from_scratch(texts, recipe, seed):
+    """In place of stage 1: a language model that knows the task's words and nothing else -> model, vocabulary."""
+    vocab = Vocab.build(Corpus(texts).counts(), max_size=10**6, min_freq=1)
+    return LanguageModel(len(vocab), recipe.size, rng=np.random.default_rng(seed)), vocab
 
 
 def finetune(stage, model, vocab, texts, recipe, seed, direction, *, valid_texts=()):
@@ -80,16 +88,18 @@ def finetune(stage, model, vocab, texts, recipe, seed, direction, *, valid_texts
 def classify(stage, model, vocab, dataset, recipe, seed, direction):
     """Stage 3: a classifier on the language model's encoder -> classifier, running statistics, what to report."""
     train, valid = (
-        [encode(tokenize(t), vocab, direction, recipe.classify.max_tokens) for t in part.texts]
+        [encode(tokenize(t), vocab, direction) for t in part.texts]
         for part in (dataset.train, dataset.valid)
     )
-    classifier = TextClassifier(len(vocab), model.size, len(dataset.classes), rng=np.random.default_rng(seed))
+    size = replace(model.size, head=recipe.size.head)
+    classifier = TextClassifier(len(vocab), size, len(dataset.classes), rng=np.random.default_rng(seed))
     assign(classifier.encoder.params, model.encoder.params)
     batches = TextBatches(train, dataset.train.labels, recipe.classify.batch_size, seed)
     task = ClassifierTask(classifier, batches, recipe.classify, MaskSource(seed))
+    windows = {"bptt": recipe.classify.bptt, "max_tokens": recipe.classify.max_tokens}
 
     def validate(stats):
-        predicted = predict_logits(classifier, stats, valid).argmax(axis=1)
+        predicted = predict_logits(classifier, stats, valid, **windows).argmax(axis=1)
         return {"validation_error": error_percent(dataset.valid.labels, predicted)}
 
     stats, report = _train(stage, task, validate, initial_carry=classifier.initial_stats())
@@ -97,12 +107,14 @@ def classify(stage, model, vocab, dataset, recipe, seed, direction):
 
 
 def _lm_task(model, documents, recipe, seed):
-    batches = LMBatches(documents, recipe.batch_size, recipe.bptt, seed)
+    batches = LMBatches(documents, recipe.batch_size, recipe.bptt, seed, variable=recipe.variable_bptt)
     return LMTask(model, batches, recipe, MaskSource(seed))
 
 
 def _train_lm(stage, task, valid, seed):
     batches = LMBatches(valid, 32, task.recipe.bptt, seed, shuffle=False) if sum(map(len, valid)) > 1 else None
+    if batches is None and task.recipe.optimizer == "nt_asgd":
+        raise InputError("optimizer: nt_asgd watches the perplexity of held-out text, and there is none; choose adam")
 
     def validate(_):
         return {"perplexity": perplexity(lm_loss(task.model, batches)) if batches else None}
@@ -113,15 +125,16 @@ def _train_lm(stage, task, valid, seed):
 def _train(stage, task, validate, initial_carry=None):
     """Train to the end, from the newest checkpoint if there is one -> the last carry, what to report.
 
-    validate(carry) -> {name: number}, asked at the end of every epoch and of the stage.
+    validate(carry) -> {name: number}, asked at the end of every epoch and of the stage: of NT-ASGD's mean weights, as
+    soon as there are some, with which the stage ends, too.
     """
     recipe, per_epoch = task.recipe, task.batches.steps_per_epoch
     n_steps = getattr(recipe, "steps", None) or max(1, round(recipe.epochs * per_epoch))
-    optimizer = Adam(betas=recipe.betas, weight_decay=recipe.weight_decay)
-    params = task.model.params
+    optimizer, params = make_optimizer(recipe), task.model.params
     start, carry, totals = stage.run.load_checkpoint(stage.name, params, optimizer, task.carry_type)
     stage.run.forget_log(stage.name, start)
-    totals = {"seconds": 0.0, "tokens": 0, **totals}
+    totals = {"seconds": 0.0, "tokens": 0, "validations": [], **totals}
+    begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
     stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model))
     began = saved = time.perf_counter()
     before = totals["seconds"]
@@ -131,21 +144,24 @@ def _train(stage, task, validate, initial_carry=None):
     carry = carry or initial_carry
     for log, new_carry in fit(task, optimizer, n_steps, carry=carry, start=start):
         carry = new_carry
-        totals = {"seconds": before + time.perf_counter() - began, "tokens": totals["tokens"] + log.tokens}
+        totals |= {"seconds": before + time.perf_counter() - began, "tokens": totals["tokens"] + log.tokens}
         stage.run.log(stage.name, log)
         stage.progress.step(log)
         losses.append(log.loss)
         if (log.step + 1) % per_epoch == 0 or log.step + 1 == n_steps:
-            validation = validate(carry)
+            with averaged(params, optimizer, keep=log.step + 1 == n_steps):
+                validation = validate(carry)
+            totals["validations"].append(validation)
+            begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
             stage.progress.epoch(log, float(np.mean(losses)), validation)
             losses = []
         if time.perf_counter() - saved > CHECKPOINT_SECONDS or log.step + 1 == n_steps:
             stage.run.save_checkpoint(stage.name, log.step + 1, params, optimizer, carry, totals)
             saved = time.perf_counter()
-    seconds = totals["seconds"] = before + time.perf_counter() - began
     stage.progress.end()
-    report = {"seconds": seconds, "steps": n_steps, "tokens": totals["tokens"], "parameters": count_params(params)}
-    return carry, {**report, "tokens_per_second": totals["tokens"] / seconds, **validation}
+    seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
+    report = {"seconds": seconds, "steps": n_steps, "tokens": tokens, "parameters": count_params(params)}
+    return carry, {**report, "tokens_per_second": tokens / seconds, **validation}
 
 
 def _in_direction(documents, direction):

@@ -41,18 +41,22 @@ class Predictor:
 
     def predict_proba(self, texts) -> np.ndarray:
         """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`."""
+        return self.predict_proba_each(texts).mean(axis=0)
+
+    def predict_proba_each(self, texts) -> np.ndarray:
+        """Texts -> the probabilities that each classifier gives, (number of classifiers, N, C)."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         tokens = [tokenize(text) for text in texts]
         if not tokens:
-            return np.zeros((0, len(self.classes)))
-        probabilities = 0.0
+            return np.zeros((len(self.classifiers), 0, len(self.classes)))
+        probabilities = []
         for c in self.classifiers:
-            ids = [encode(t, c.vocab, c.direction, c.max_tokens) for t in tokens]
-            logits = predict_logits(c.model, c.stats, ids).astype(np.float64)
-            probabilities = probabilities + np.exp(log_softmax(logits))
+            ids = [encode(t, c.vocab, c.direction) for t in tokens]
+            logits = predict_logits(c.model, c.stats, ids, bptt=c.bptt, max_tokens=c.max_tokens).astype(np.float64)
+            probabilities.append(np.exp(log_softmax(logits)))
         if not np.isfinite(probabilities).all():
             raise NonFiniteError("the model's answers are not finite, so training diverged: lower its rate")
-        return probabilities / len(self.classifiers)
+        return np.stack(probabilities)
 
     def predict(self, texts) -> list[str]:
         """The most probable class of each text."""

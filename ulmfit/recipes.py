@@ -35,10 +35,13 @@ class Dropouts:
         return replace(self, **{name: round(getattr(self, name) * factor, 6) for name in names})
 
 
+# The paper prints one set, [P 4.1]: 0.4 for "layers", which is the last one's output. In a classifier that is the head.
+PAPER_DROPOUTS = Dropouts(embedding=0.05, input=0.4, weight=0.5, hidden=0.3, output=0.4)
+CLASSIFIER_DROPOUTS = replace(PAPER_DROPOUTS, output=0.0, head=(0.4, 0.1))  # [P 4.1] = [S train_clas.py]
 LM_DROPOUTS = Dropouts(embedding=0.02, input=0.25, weight=0.2, hidden=0.15, output=0.1)  # [S finetune_lm.py]
-CLASSIFIER_DROPOUTS = Dropouts(  # [S train_clas.py]; head: [P 4.1] and [S]
-    embedding=0.05, input=0.4, weight=0.5, hidden=0.3, output=0.0, head=(0.4, 0.1)
-)
+AWD_DROPOUTS = Dropouts(embedding=0.1, input=0.65, weight=0.5, hidden=0.2, output=0.4)  # [A], hidden: WikiText-2's
+
+OPTIMIZERS = ("adam", "sgd", "nt_asgd")  # nt_asgd: SGD that averages its weights once validation stops improving
 
 
 @dataclass(frozen=True)
@@ -49,23 +52,34 @@ class Training:
     batch_size: int
     lr: float  # the top layer group's largest rate
     lr_factor: float = 2.6  # [P 3.2]: each lower group's rate is divided by it; 1 = the same for all
-    schedule: str = "slanted_triangular"  # [P 3.2], with cut_frac 0.1 and ratio 32
+    lr_multipliers: tuple[float, ...] | None = None  # instead of lr_factor: one per layer group, lowest first
+    schedule: str = "slanted_triangular"  # [P 3.2]
+    cut_frac: float = 0.1  # [P 3.2]: the share of the steps in which slanted triangular rates rise
+    ratio: float = 32.0  # [P 3.2]: how much lower than their peak they begin and end
     betas: tuple[float, float] = (0.7, 0.99)  # [P 4.1]; the scripts have 0.8
     weight_decay: float = 0.0
     clip: float | None = None  # largest gradient norm
+    ar: float = 0.0  # alpha of activation regularisation
+    tar: float = 0.0  # beta of temporal activation regularisation
     dropouts: Dropouts = field(default_factory=Dropouts)
 
 
 @dataclass(frozen=True)
 class LMTraining(Training):
     bptt: int = 70  # [P 4.1]
+    variable_bptt: bool = False  # [A]: windows of about bptt words, rates in proportion
+    optimizer: str = "adam"
+    nonmono: int = 5  # [A]: how many epochs nt_asgd looks back
     steps: int | None = None  # a frozen number of steps, which then counts instead of `epochs`
 
 
 @dataclass(frozen=True)
 class ClassifierTraining(Training):
     unfreezing: str = "gradual"  # [P 3.3]
-    max_tokens: int = 1400  # [S]: 20 windows of 70; of longer texts the end is kept
+    restart: bool = False  # the schedule runs anew in every phase of the unfreezing
+    warm_cut_frac: float | None = None  # with restart: cut_frac in all phases but the last; None: the same
+    bptt: int = 70  # [P 4.1]: longer texts are read in windows of so many words
+    max_tokens: int = 1400  # [S]: 20 windows of 70; of longer texts only the end is pooled and trained on
 
 
 @dataclass(frozen=True)
@@ -78,23 +92,52 @@ class Recipe:
     classify: ClassifierTraining
 
 
-# Left out so far: AR and TAR (alpha 2, beta 1 [P 4.1]). Where paper and scripts differ, the paper's value is taken:
-# betas (0.7, 0.99) and not (0.8, 0.99), one group more each epoch and not two steps, rates of the language model's
-# layers in powers of 2.6 and not [1/6, 1/3, 1, 1/2].
+# What the paper says; where it says nothing, what the scripts do. AR and TAR: alpha 2 and beta 1 in all of the scripts
+# ([S]: sampled_sm.py, finetune_lm.py, train_clas.py) and in AWD-LSTM [A].
 PAPER = Recipe(
     size=ModelSize(),
     vocab_size=30_000,  # [S]
     min_freq=2,  # [S]
-    pretrain=LMTraining(  # [S pretrain_lm.py]: half the fine-tuning dropouts, weight decay 1e-7, one rate for all
-        epochs=12, batch_size=64, lr=1e-3, lr_factor=1.0, weight_decay=1e-7, dropouts=LM_DROPOUTS.times(0.5)
+    pretrain=LMTraining(  # [S pretrain_lm.py]: half the fine-tuning dropouts, weight decay 1e-7; one rate for all
+        epochs=12, batch_size=64, lr=1e-3, lr_factor=1.0, weight_decay=1e-7, ar=2.0, tar=1.0,
+        dropouts=LM_DROPOUTS.times(0.5),
     ),
-    finetune=LMTraining(  # [P 4.1], epochs [P footnote 7]
-        epochs=15, batch_size=64, lr=0.004, weight_decay=1e-7, clip=0.3, dropouts=LM_DROPOUTS
+    finetune=LMTraining(  # [P 4.1], epochs [P footnote 7], weight decay and clip [S finetune_lm.py]
+        epochs=15, batch_size=64, lr=0.004, weight_decay=1e-7, clip=0.3, ar=2.0, tar=1.0, dropouts=PAPER_DROPOUTS
     ),
-    classify=ClassifierTraining(  # [P 4.1], epochs [P footnote 7]
-        epochs=50, batch_size=64, lr=0.01, weight_decay=1e-6, clip=25.0, dropouts=CLASSIFIER_DROPOUTS
+    classify=ClassifierTraining(  # [P 4.1], epochs [P footnote 7], weight decay and clip [S train_clas.py]
+        epochs=50, batch_size=64, lr=0.01, weight_decay=1e-6, clip=25.0, ar=2.0, tar=1.0, dropouts=CLASSIFIER_DROPOUTS
     ),
-)
+)  # fmt: skip
+
+# The authors' scripts, in all that differs: beta 0.8; in the language model rates by hand, windows of variable length,
+# smaller dropouts; in the classifier batches of 64 // 2, two steps of unfreezing, and use_clr (8, 3), (8, 3), (8, 8).
+SCRIPTS = replace(
+    PAPER,
+    pretrain=replace(  # [S pretrain_lm.py], clip [S sampled_sm.py]
+        PAPER.pretrain, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1.0), clip=0.3, variable_bptt=True
+    ),
+    finetune=replace(  # [S finetune_lm.py]
+        PAPER.finetune, epochs=25, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1 / 2), variable_bptt=True,
+        dropouts=LM_DROPOUTS,
+    ),
+    classify=replace(  # [S train_clas.py]: two epochs of unfreezing and then 50 [P footnote 7]
+        PAPER.classify, epochs=52, batch_size=32, betas=(0.8, 0.99), unfreezing="two_step",
+        restart=True, warm_cut_frac=1 / 3, cut_frac=1 / 8, ratio=8.0,
+    ),
+)  # fmt: skip
+
+# awd-lstm-lm on WikiText-2, [A]: `main.py --epochs 750 --dropouth 0.2`. Its rates stay as they are, one for all layers.
+# Only pre-training is its own; the other two stages are the paper's.
+AWD_LSTM_LM = replace(
+    PAPER,
+    vocab_size=33_278,  # all words of WikiText-2
+    min_freq=1,
+    pretrain=LMTraining(
+        epochs=750, batch_size=80, lr=30.0, lr_factor=1.0, schedule="constant", weight_decay=1.2e-6, clip=0.25,
+        ar=2.0, tar=1.0, variable_bptt=True, optimizer="nt_asgd", dropouts=AWD_DROPOUTS,
+    ),
+)  # fmt: skip
 
 # [V], one seed each. Pre-training: batches of 16 reach perplexity 96 where 32 reach 119 after the same 672,000 words;
 # a rate of 0.0025 is behind 0.004 all the way; at 0.01, or with betas (0.9, 0.99), it learns no more than word counts.
@@ -104,12 +147,14 @@ LAPTOP = Recipe(
     size=ModelSize(embedding=200, hidden=400, layers=2),
     vocab_size=10_000,
     min_freq=3,
-    pretrain=replace(PAPER.pretrain, epochs=1, batch_size=16, lr=0.004, clip=0.3, dropouts=LM_DROPOUTS.times(0.2)),
+    pretrain=replace(
+        PAPER.pretrain, epochs=1, batch_size=16, lr=0.004, clip=0.3, ar=0.0, tar=0.0, dropouts=LM_DROPOUTS.times(0.2)
+    ),
     finetune=replace(
-        PAPER.finetune, epochs=6, batch_size=32, lr=0.008,
+        PAPER.finetune, epochs=6, batch_size=32, lr=0.008, ar=0.0, tar=0.0,
         dropouts=Dropouts(embedding=0.1, input=0.3, weight=0.25, hidden=0.25, output=0.3),
     ),
-    classify=replace(PAPER.classify, epochs=15, dropouts=CLASSIFIER_DROPOUTS.times(0.6)),
+    classify=replace(PAPER.classify, epochs=15, ar=0.0, tar=0.0, dropouts=CLASSIFIER_DROPOUTS.times(0.6)),
 )  # fmt: skip
 
 # For the embedded data. On its text a smaller model bears a higher rate (validation perplexity 9 instead of 41). The
@@ -125,4 +170,6 @@ QUICKSTART = replace(
     ),
 )
 
-RECIPES = {"paper": PAPER, "laptop": LAPTOP, "quickstart": QUICKSTART}
+RECIPES = {
+    "paper": PAPER, "scripts": SCRIPTS, "awd-lstm-lm": AWD_LSTM_LM, "laptop": LAPTOP, "quickstart": QUICKSTART
+}  # fmt: skip

@@ -1,6 +1,9 @@
 """Learning rates as pure functions of the step: t in 0..n_steps-1, n_steps, the largest rate -> the rate at t."""
 
 import math
+from bisect import bisect_right
+
+from .groups import phase_starts
 
 
 def constant(t, n_steps, lr_max):
@@ -44,3 +47,23 @@ def linear_warmup(t, n_steps, lr_max, warmup=0.1):
 
 
 SCHEDULES = {f.__name__: f for f in (constant, slanted_triangular, cosine, one_cycle, linear_warmup)}
+
+
+def rate_function(recipe, n_steps, steps_per_epoch, n_groups):
+    """-> a function: step -> the top layer group's rate under a recipes.Training.
+
+    With `restart` a classifier's schedule runs anew in every phase of the unfreezing, in all but the plan's last with
+    `warm_cut_frac`.
+    """
+    restart = getattr(recipe, "restart", False)
+    starts = [n * steps_per_epoch for n in phase_starts(recipe.unfreezing, n_groups)] if restart else [0]
+    stops = [min(start, n_steps) for start in starts[1:]] + [n_steps]
+
+    def rate(step):
+        n = bisect_right(starts, step) - 1
+        warm = restart and n < len(starts) - 1 and recipe.warm_cut_frac is not None
+        cut_frac = recipe.warm_cut_frac if warm else recipe.cut_frac
+        options = (cut_frac, recipe.ratio) if recipe.schedule == "slanted_triangular" else ()
+        return SCHEDULES[recipe.schedule](step - starts[n], stops[n] - starts[n], recipe.lr, *options)
+
+    return rate

@@ -23,8 +23,9 @@ from minilstm import (
 from minilstm.params import non_finite
 
 from .batching import LMBatches, TextBatches, evaluation_batches
-from .groups import UNFREEZING, discriminative_lrs, layer_groups, lrs_by_name
-from .schedules import SCHEDULES
+from .groups import UNFREEZING, group_lrs, layer_groups, lrs_by_name
+from .recipes import ClassifierTraining
+from .schedules import rate_function
 
 
 class StepLog(NamedTuple):
@@ -35,6 +36,18 @@ class StepLog(NamedTuple):
     grad_norm: float  # before clipping
     tokens: int  # words this step has seen
     seconds: float
+    penalty: float = 0.0  # what AR and TAR add to the loss, which is without them
+
+
+class Step(NamedTuple):
+    """What a task makes of one step."""
+
+    loss: float  # the mean cross-entropy, in nats
+    grads: dict  # of the loss and the penalty together, for the layer groups that are trained
+    carry: object  # what the next step begins with
+    tokens: int
+    penalty: float = 0.0
+    lr_scale: float = 1.0  # of this step's rates
 
 
 @dataclass
@@ -48,12 +61,16 @@ class LMTask:
     carry_type = LSTMState
 
     def loss_and_grads(self, step, carry):
-        """-> loss, grads, the next step's carry, number of words"""
-        batch = self.batches[step]
-        ids, targets = batch.ids, batch.targets
-        masks = self.model.encoder.draw_masks(self.masks, step, ids.shape[1], self.recipe.dropouts)
-        loss, states, cache = self.model.forward(ids, targets, None if batch.starts_epoch else carry, masks=masks)
-        return loss, self.model.backward(cache), states, ids.size
+        """-> Step; where BPTT is of variable length, the rates are in proportion to it (Merity et al. 2017, 4.1)"""
+        batch, recipe = self.batches[step], self.recipe
+        masks = self.model.encoder.draw_masks(self.masks, step, batch.ids.shape[1], recipe.dropouts)
+        states = None if batch.starts_epoch else carry
+        _, states, cache = self.model.forward(
+            batch.ids, batch.targets, states, masks=masks, ar=recipe.ar, tar=recipe.tar
+        )
+        lr_scale = len(batch.ids) / recipe.bptt if self.batches.variable else 1.0
+        grads = self.model.backward(cache)
+        return Step(cache.cross_entropy, grads, states, batch.ids.size, cache.penalty, lr_scale)
 
 
 @dataclass
@@ -67,26 +84,22 @@ class ClassifierTask:
     carry_type = RunningStats
 
     def loss_and_grads(self, step, carry):
-        """-> loss, grads of the layer groups that this epoch trains, the next step's carry, number of words"""
-        batch = self.batches[step]
-        n_groups = len(layer_groups(self.model))
-        n_unfrozen = UNFREEZING[self.recipe.unfreezing](step // self.batches.steps_per_epoch, n_groups)
-        masks = self.model.draw_masks(self.masks, step, len(batch.rows), self.recipe.dropouts)
-        logits, stats, cache = self.model.forward(batch.ids, batch.lengths, carry, training=True, masks=masks)
+        """-> Step, with the gradients of the layer groups that this epoch trains"""
+        batch, recipe, groups = self.batches[step], self.recipe, layer_groups(self.model)
+        trained = UNFREEZING[recipe.unfreezing](step // self.batches.steps_per_epoch, len(groups))
+        n_unfrozen = len(groups) - trained.start  # the walk down ends at the lowest group that is trained
+        ar, tar = (recipe.ar, recipe.tar) if n_unfrozen > 1 else (0.0, 0.0)  # only the encoder can obey them
+        masks = self.model.draw_masks(self.masks, step, len(batch.rows), recipe.dropouts)
+        logits, stats, cache = self.model.forward(
+            batch.ids, batch.lengths, carry, training=True, masks=masks,
+            bptt=recipe.bptt, max_tokens=recipe.max_tokens, ar=ar, tar=tar,
+        )  # fmt: skip
         loss, loss_cache = softmax_cross_entropy_forward(logits, batch.labels)
         dlogits = softmax_cross_entropy_backward(1.0, loss_cache)
-        return float(loss), self.model.backward(dlogits, cache, n_unfrozen), stats, int(batch.lengths.sum())
-
-
-def rates_at(model, recipe, n_steps):
-    """-> a function: step -> {parameter name: learning rate}, the top layer group's rate"""
-    groups, schedule = layer_groups(model), SCHEDULES[recipe.schedule]
-
-    def rates(step):
-        lr = schedule(step, n_steps, recipe.lr)
-        return lrs_by_name(groups, discriminative_lrs(lr, len(groups), recipe.lr_factor)), lr
-
-    return rates
+        grads = self.model.backward(dlogits, cache, n_unfrozen)
+        names = {name for n in trained for name in groups[n].params}
+        grads = {name: g for name, g in grads.items() if name in names}
+        return Step(float(loss), grads, stats, int(batch.lengths.sum()), float(cache.penalty))
 
 
 def fit(task, optimizer, n_steps, *, carry=None, start=0):
@@ -94,16 +107,17 @@ def fit(task, optimizer, n_steps, *, carry=None, start=0):
 
     A loss or gradient that is not finite never reaches the weights: NonFiniteError names the step and the tensors.
     """
-    rates = rates_at(task.model, task.recipe, n_steps)
-    params = task.model.params
+    recipe, params, groups = task.recipe, task.model.params, layer_groups(task.model)
+    per_epoch = task.batches.steps_per_epoch
+    rate = rate_function(recipe, n_steps, per_epoch, len(groups))
     for step in range(start, n_steps):
         began = time.perf_counter()
-        loss, grads, carry, n_tokens = task.loss_and_grads(step, carry)
-        norm = _checked_norm(step, loss, grads, params, task.recipe.clip)
-        lrs, lr = rates(step)
-        optimizer.step(params, grads, lrs)
-        epoch = (step + 1) / task.batches.steps_per_epoch
-        yield StepLog(step, epoch, loss, lr, norm, n_tokens, time.perf_counter() - began), carry
+        loss, grads, carry, n_tokens, penalty, lr_scale = task.loss_and_grads(step, carry)
+        norm = _checked_norm(step, loss, grads, params, recipe.clip)
+        lr = rate(step) * lr_scale
+        optimizer.step(params, grads, lrs_by_name(groups, group_lrs(recipe, lr, len(groups))))
+        seconds = time.perf_counter() - began
+        yield StepLog(step, (step + 1) / per_epoch, loss, lr, norm, n_tokens, seconds, penalty), carry
 
 
 def _checked_norm(step, loss, grads, params, clip):
@@ -127,9 +141,13 @@ def lm_loss(model, batches: LMBatches) -> float:
     return total / words
 
 
-def predict_logits(model, stats, texts, batch_size=128) -> np.ndarray:
+def predict_logits(
+    model, stats, texts, batch_size=128, *, bptt=ClassifierTraining.bptt, max_tokens=ClassifierTraining.max_tokens
+) -> np.ndarray:
     """texts: integer arrays of word ids -> logits (N, C), in the order of the texts"""
     logits = np.zeros((len(texts), model.n_classes), model.dtype)
     for batch in evaluation_batches(texts, batch_size=batch_size):
-        logits[batch.rows], _, _ = model.forward(batch.ids, batch.lengths, stats, need_cache=False)
+        logits[batch.rows], _, _ = model.forward(
+            batch.ids, batch.lengths, stats, need_cache=False, bptt=bptt, max_tokens=max_tokens
+        )
     return logits
