@@ -1,9 +1,11 @@
 """Finished runs -> rows of benchmarks/results/runs.csv.
 
     python benchmarks/collect_runs.py runs/trec6-1 runs/trec6-2 runs/trec6-3
+    python benchmarks/collect_runs.py --experiment two_step runs/two_step-1
 
 A row says what was run, on which commit and machine, and every number that the README shows; the run directory's
-config.yaml replays it. A run that is in the file already (same data set, seed, direction and commit) is replaced.
+config.yaml replays it, and the row holds its recipe. A run that is in the file already (same experiment, data, start,
+seed, direction and commit) is replaced.
 """
 
 import argparse
@@ -14,29 +16,29 @@ from pathlib import Path
 import yaml
 
 RESULTS = Path(__file__).parent / "results" / "runs.csv"
-KEY = ("dataset", "seed", "direction", "pretrain_text", "commit")
+KEY = ("experiment", "dataset", "n_train", "start", "seed", "direction", "commit")
 COLUMNS = (
-    *KEY, "n_train", "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
+    *KEY, "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
     "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
-    "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "baseline_error", "seconds",
-    "python", "numpy", "numba", "blas", "processor", "recipe",
+    "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "forward_error", "backward_error",
+    "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor", "recipe",
 )  # fmt: skip
 
 
-def row_of(run) -> dict:
-    """The row of one run directory."""
+def row_of(run, experiment="") -> dict:
+    """The row of one run directory. `start` says what the language model grew from: shipped, none, or a text."""
     run = Path(run)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     stages = {name: stage or {} for name, stage in metrics["stages"].items()}
-    text = config["pretrain_text"]
     row = {name: metrics.get(name) for name in COLUMNS}
     row |= {name: metrics["versions"].get(name) for name in ("python", "numpy", "numba", "blas", "processor")}
     for stage in ("pretrain", "finetune", "classify"):
         row |= {f"{stage}_tokens": stages[stage].get("tokens"), f"{stage}_seconds": stages[stage].get("seconds")}
     low, high = metrics["test_error_ci95"]
     return row | {
-        "pretrain_text": Path(text).name if text else "embedded",
+        "experiment": experiment,
+        "start": Path(config["pretrained"] or config["pretrain_text"] or "embedded").name,
         "parameters": stages["classify"].get("parameters"),
         "pretrain_steps": stages["pretrain"].get("steps"),
         "pretrain_perplexity": stages["pretrain"].get("perplexity"),
@@ -44,6 +46,7 @@ def row_of(run) -> dict:
         "validation_error": stages["classify"].get("validation_error"),
         "ci95_low": low,
         "ci95_high": high,
+        **{f"{d}_error": error for d, error in metrics["test_error_by_direction"].items()},
         "recipe": json.dumps(config["recipe"], separators=(",", ":")),
     }
 
@@ -65,8 +68,10 @@ def write_rows(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="", help="a name for runs that are not of the default recipe")
     parser.add_argument("runs", nargs="+", help="run directories that `ulmfit run` has finished")
-    new = [row_of(run) for run in parser.parse_args().runs]
+    asked = parser.parse_args()
+    new = [row_of(run, asked.experiment) for run in asked.runs]
     keys = {tuple(str(row[k]) for k in KEY) for row in new}
     write_rows([row for row in read_rows() if tuple(row[k] for k in KEY) not in keys] + new)
     print(f"{len(new)} rows written to {RESULTS}")

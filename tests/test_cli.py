@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from cli_helpers import CLASSES, QUESTIONS, TINY, make_data, predict_json, start
 
 from minilstm import load_arrays
 from ulmfit.predictor import Predictor
+from ulmfit.recipes import QUICKSTART
 
-COMMANDS = ("quickstart", "run", "pretrain", "finetune", "classify", "evaluate", "predict", "doctor")
+COMMANDS = (
+    "quickstart", "run", "pretrain", "finetune", "classify", "evaluate", "predict", "perplexity", "generate", "lr-find",
+    "plot", "import-fastai", "doctor",
+)  # fmt: skip
 ODD_TEXTS = [
     'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "", "   ", "=1+1", "'", '"', "long " * 500,
     "WHO IS THAT ?", "\u2028", "x\ry",
@@ -47,7 +52,8 @@ def test_every_command_has_help(command):
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_help_lists_the_commands_each_in_one_line(arguments):
     answer = succeeds(*arguments)
-    assert all(f"\n  {command} " in answer.out for command in COMMANDS)
+    places = [answer.out.index(f"\n  {command} ") for command in COMMANDS]
+    assert places == sorted(places)
     assert "..." not in answer.out.split("Commands:")[1]
 
 
@@ -320,11 +326,20 @@ def test_evaluate_shows_error_interval_and_confusion(tiny_run, tiny_data):
     assert sum(itertools.chain(*numbers["confusion"])) == numbers["n"] == 48
 
 
-def test_quickstart_uses_the_data_of_the_package(tmp_path, monkeypatch):
+def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the_package(tmp_path, monkeypatch):
     """Its real recipe takes minutes and is run by `make quickstart`; here only what it asks for."""
-    asked = []
-    monkeypatch.setattr("ulmfit.cli._run", lambda config, out, device, **how: asked.append((config, out, how)))
-    assert ulmfit("quickstart", "--seed", "3", "--out", tmp_path / "q").code == 0
-    [(config, out, how)] = asked
-    assert (config.dataset, config.pretrain_text, config.data_dir, config.seed) == ("questions", None, None, 3)
-    assert out == tmp_path / "q" and how == {"overwrite": True}
+    asked, shown = [], []
+
+    def remember(config, out, device, **how):
+        asked.append((config, out, how))
+        return len(asked)
+
+    monkeypatch.setattr("ulmfit.train_commands._train", remember)
+    monkeypatch.setattr("ulmfit.train_commands._report", lambda *metrics: shown.append(metrics))
+    out = tmp_path / "q"
+    assert ulmfit("quickstart", "--seed", "3", "--out", out).code == 0
+    config = asked[0][0]
+    assert (config.dataset, config.pretrained, config.data_dir, config.seed) == ("questions", "shipped", None, 3)
+    assert config.stages == ("finetune", "classify") and config.recipe == QUICKSTART
+    assert asked == [(config, out, {"overwrite": True}), (replace(config, pretrained="none"), out / "without", {})]
+    assert shown == [(1, out, 2)]

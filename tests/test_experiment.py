@@ -1,16 +1,19 @@
 """A whole run, of a few seconds: what it leaves behind, that it can be replayed, and that it survives being killed."""
 
 import csv
+import hashlib
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import DROPOUTS, SIZE
 
 from minilstm import NonFiniteError, load_arrays
-from ulmfit import baseline, experiment, pipeline
-from ulmfit.config import RunConfig
+from ulmfit import baseline, experiment, pipeline, pretrained
+from ulmfit.config import SCRATCH, SHIPPED, STAGES, RunConfig
 from ulmfit.config_files import load_config
 from ulmfit.errors import InputError
 from ulmfit.experiment import run_experiment
@@ -52,7 +55,7 @@ def data(tmp_path_factory):
 def config(data, **changes):
     return RunConfig(**{
         "dataset": str(data / "train.csv"), "test_file": str(data / "test.csv"), "seed": 5,
-        "pretrain_text": str(data / "text.txt"), "recipe": RECIPE, **changes,
+        "stages": STAGES, "pretrained": None, "pretrain_text": str(data / "text.txt"), "recipe": RECIPE, **changes,
     })  # fmt: skip
 
 
@@ -70,7 +73,7 @@ def model_bytes(out):
     return {str(p.relative_to(out)): p.read_bytes() for name in MODELS for p in out.rglob(name)}
 
 
-TIMING = {"seconds", "tokens_per_second"}
+TIMING = {"seconds", "tokens_per_second", "peak_memory_mb"}
 
 
 def untimed(metrics):
@@ -294,12 +297,12 @@ def test_the_models_of_a_killed_direction_do_not_hide_the_rest(data, tmp_path):
 def test_the_test_set_is_read_once_at_the_end(data, tmp_path, monkeypatch):
     calls, progress = [], KilledAt(None, None)
 
-    def predict_proba(self, texts):
+    def predict_proba_each(self, texts):
         calls.append((list(texts), progress.stage))
         return original(self, texts)
 
-    original = Predictor.predict_proba
-    monkeypatch.setattr(Predictor, "predict_proba", predict_proba)
+    original = Predictor.predict_proba_each
+    monkeypatch.setattr(Predictor, "predict_proba_each", predict_proba_each)
     run_experiment(config(data), tmp_path / "run", progress=progress)
     assert calls == [([text("test", k) for k in range(10)], "classify")]
 
@@ -380,6 +383,33 @@ def test_a_pretrained_model_stands_in_for_stage_1(finished, data, tmp_path):
     assert again["stages"]["pretrain"] is None and "perplexity" in again["stages"]["finetune"]
 
 
+def test_the_shipped_models_are_what_a_run_starts_from(finished, data, tmp_path, monkeypatch):
+    out, _ = finished
+    for direction in ("forward", "backward"):
+        shutil.copytree(out / direction / "pretrain", tmp_path / "models" / direction)
+    monkeypatch.setattr(pretrained, "MODELS", tmp_path / "models")
+    cfg = config(data, pretrained=SHIPPED, stages=STAGES[1:], direction="both")
+    metrics = run_experiment(cfg, tmp_path / "run")
+    for direction in ("forward", "backward"):
+        file = Path(direction) / "model.safetensors"
+        assert (tmp_path / "run" / file).read_bytes() == (out / file).read_bytes()
+        there = hashlib.sha256((tmp_path / "models" / file).read_bytes()).hexdigest()
+        assert metrics["pretrained_sha256"][direction] == there
+    shutil.rmtree(tmp_path / "models" / "backward")
+    with pytest.raises(InputError, match="backward: the package's model is missing; install minilstm anew, or"):
+        run_experiment(cfg, tmp_path / "again")
+
+
+def test_from_scratch_a_run_knows_the_tasks_words_alone_and_starts_at_random(data, tmp_path):
+    metrics = run_experiment(config(data, pretrained=SCRATCH, stages=STAGES[1:]), tmp_path / "run")
+    assert "pretrained_sha256" not in metrics and metrics["stages"]["pretrain"] is None
+    assert metrics["stages"]["finetune"]["new_words"] == 0
+    words = set(Vocab.load(tmp_path / "run" / "vocab.json").itos)
+    assert {"cat", "dog", "train1"} <= words and not {"mat", "test1"} & words
+    other = run_experiment(config(data, pretrained=SCRATCH, stages=STAGES[1:], seed=6), tmp_path / "other")
+    assert other["stages"]["finetune"]["perplexity"] != metrics["stages"]["finetune"]["perplexity"]
+
+
 def test_a_pretrained_model_of_the_other_direction_is_refused(finished, data, tmp_path):
     out, _ = finished
     cfg = config(data, pretrained=str(out / "backward" / "pretrain"), stages=("finetune", "classify"))
@@ -388,7 +418,7 @@ def test_a_pretrained_model_of_the_other_direction_is_refused(finished, data, tm
 
 
 def test_pretraining_alone_needs_no_data_set(data, tmp_path):
-    cfg = config(data, dataset=None, test_file=None, stages=("pretrain",))
+    cfg = config(data, dataset=None, test_file=None, stages=STAGES[:1])
     metrics = run_experiment(cfg, tmp_path / "run")
     assert metrics["stages"]["classify"] is None and metrics["stages"]["pretrain"]["perplexity"] > 1
     assert json.loads(load_arrays(tmp_path / "run" / "model.safetensors")[1]["minilstm"])["kind"] == "language_model"

@@ -4,15 +4,29 @@ import json
 import struct
 import sys
 
+import numpy as np
 import pytest
 
-from ulmfit.plots import plot_run, smoothed
+from ulmfit import plots
+from ulmfit.lr_find import RangeStep, Suggestions
+from ulmfit.plots import Panel, plot_range, plot_rates, plot_run, smoothed
 
 
 def size_of_png(path):
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n") and data.endswith(b"IEND\xaeB`\x82")
     return struct.unpack(">II", data[16:24])
+
+
+STEPS = [RangeStep(n, 10.0 ** (n / 4 - 3), 5.0 / (n + 1), 5.0 / (n + 1)) for n in range(16)]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, to look into."""
+    figures, make = [], plots.new_figure
+    monkeypatch.setattr(plots, "new_figure", lambda *size: figures.append(make(*size)) or figures[-1])
+    return figures
 
 
 def write_log(folder, **steps):
@@ -40,6 +54,8 @@ def test_a_real_run_has_curves(tiny_run):
 def test_without_matplotlib_there_are_none(module, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     assert plot_run(write_log(tmp_path, pretrain=3)) is None
+    assert not plot_range(STEPS, Suggestions(None, None), "t", tmp_path / "a.png")
+    assert not plot_rates([Panel("t", "step", range(2), {"a": [1, 2]})], tmp_path / "b.png")
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
 
 
@@ -53,3 +69,43 @@ def test_smoothing_starts_at_the_first_value_and_stays_between_the_least_and_the
     result = smoothed(values)
     assert result[0] == pytest.approx(values[0]) and all(0 <= v <= 6 for v in result)
     assert max(result[250:]) - min(result[250:]) < 3
+
+
+@pytest.mark.parametrize("found", [Suggestions(0.01, 0.02), Suggestions(None, None)])
+@pytest.mark.parametrize("n", [1, 16])
+def test_a_range_test_shows_the_losses_over_the_rates_and_what_was_found(found, n, drawn, tmp_path):
+    steps = STEPS[:n]
+    assert plot_range(steps, found, "classify", tmp_path / "lr.png")
+    assert size_of_png(tmp_path / "lr.png") == (770, 495)
+    [axes] = drawn[0].axes
+    losses, mean, *marks = axes.lines
+    assert losses.get_xydata().tolist() == [[s.lr, s.loss] for s in steps]
+    assert mean.get_xydata().tolist() == [[s.lr, s.smoothed] for s in steps]
+    assert [mark.get_xdata()[0] for mark in marks] == [rate for rate in found if rate is not None]
+    assert axes.get_xscale() == "log" and axes.get_title() == "classify" and "rate" in axes.get_xlabel()
+
+
+def test_what_explodes_leaves_the_picture(drawn, tmp_path):
+    plot_range([*STEPS, RangeStep(16, 10.0, 1e30, 1e29)], Suggestions(None, None), "", tmp_path / "lr.png")
+    bottom, top = drawn[0].axes[0].get_ylim()
+    assert bottom < min(s.loss for s in STEPS) and 5 < top < 10
+
+
+def test_rates_have_a_panel_each_with_gaps_where_there_are_none(drawn, tmp_path):
+    lines = {"head": [1, 2, 3], "embedding": [np.nan, np.nan, 1]}
+    panels = [Panel("classify", "epoch", [0, 0.5, 1], lines), Panel("all", "step", [0, 1], {"a": [1, 2]}, dashed=True)]
+    assert plot_rates(panels, tmp_path / "rates.png")
+    assert size_of_png(tmp_path / "rates.png") == (990, 770)
+    for axes, panel in zip(drawn[0].axes, panels, strict=True):
+        assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == (panel.title, panel.unit, "learning rate")
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(panel.lines)
+        for line, values in zip(axes.lines, panel.lines.values(), strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), values)
+        assert axes.get_ylim()[0] == 0
+
+
+def test_lines_upon_each_other_are_dashed_in_different_ways(drawn, tmp_path):
+    five = {name: [1, 1] for name in "abcde"}
+    plot_rates([Panel("t", "step", [0, 1], five, dashed=True), Panel("t", "step", [0, 1], five)], tmp_path / "a.png")
+    dashed, solid = ([line._dash_pattern for line in axes.lines] for axes in drawn[0].axes)
+    assert len(set(map(str, dashed))) == 5 and len(set(map(str, solid))) == 1

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from .baseline import linear_baseline
-from .config import STAGES
+from .config import SCRATCH, SHIPPED, STAGES
 from .config_files import validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
 from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
-from .model_files import load_model, save_model
-from .pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
+from .model_files import save_model
+from .pipeline import Stage, classify, finetune, from_scratch, prepare_pretraining, pretrain, steps_in
 from .predictor import Predictor
+from .pretrained import load_pretrained, pretrained_sha256
 from .progress import Silent
-from .provenance import commit, fingerprint, versions
+from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
 
 
@@ -41,8 +42,8 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
             progress.message(f"{out} is complete; nothing is left to resume")
             return metrics
         progress.message(f"going on with {out} as its config.yaml says")
-    dataset = _read_dataset(config, progress) if config.dataset else None
-    corpus = _read_corpus(config, progress) if "pretrain" in config.stages else None
+    dataset = read_dataset(config, progress) if config.dataset else None
+    corpus = read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
     if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
@@ -51,12 +52,15 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     run.save_config(config)
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
     metrics = {"seed": config.seed, "direction": config.direction, **_about_data(dataset, corpus)}
+    if config.pretrained not in (None, SCRATCH):
+        metrics["pretrained_sha256"] = {d: pretrained_sha256(config.pretrained, d) for d in config.directions}
     if "classify" in config.stages:
         metrics |= _test(config, dataset, run.path, progress)
     stages = {s: _total([reports[d][s] for d in config.directions]) for s in STAGES}
     # a resumed run has spent time before: its stages remember theirs
     seconds = max(time.perf_counter() - began, sum(s["seconds"] for s in stages.values() if s))
-    metrics |= {"stages": stages, "directions": reports, "seconds": seconds, **came_from}
+    metrics |= {"stages": stages, "directions": reports, "seconds": seconds, "peak_memory_mb": peak_memory()}
+    metrics |= came_from
     run.save_metrics(metrics)
     run.close()
     return metrics
@@ -92,15 +96,16 @@ def _about_data(dataset, corpus):
 
 def _check_sources(config, out):
     """Whether the run can do without what `out` holds, and its language models can be loaded."""
-    for source in (config.pretrained, config.pretrain_text, config.dataset, config.test_file, config.data_dir):
+    model = None if config.pretrained in (SHIPPED, SCRATCH) else config.pretrained
+    for source in (model, config.pretrain_text, config.dataset, config.test_file, config.data_dir):
         if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
             raise InputError(f"{source}: --overwrite would delete it with the rest of {out}; name another --out")
-    if config.pretrained is not None:
+    if config.pretrained not in (None, SCRATCH):
         for direction in config.directions:
-            load_language_model(config.pretrained, direction)
+            load_pretrained(config.pretrained, direction)
 
 
-def _read_dataset(config, progress):
+def read_dataset(config, progress):
     """The data set a configuration names."""
     progress.message(f"reading {config.dataset}")
     return load_dataset(
@@ -110,7 +115,7 @@ def _read_dataset(config, progress):
     )  # fmt: skip
 
 
-def _read_corpus(config, progress):
+def read_corpus(config, progress):
     if config.pretrain_text is None:
         texts = embedded_corpus()
     else:
@@ -146,8 +151,13 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
     if "pretrain" in config.stages:
         model, vocab, reports["pretrain"] = pretrain(stage("pretrain"), corpus, recipe, seed, direction)
         save("pretrain", model, vocab)
+    elif config.pretrained == SCRATCH:
+        model, vocab = from_scratch(dataset.corpus, recipe, seed)
     else:
-        model, vocab = load_language_model(config.pretrained, direction)
+        model, vocab = load_pretrained(config.pretrained, direction)
+        if replace(model.size, head=recipe.size.head) != recipe.size:
+            size = f"{model.size.embedding}/{model.size.hidden}/{model.size.layers}"
+            progress.message(f"the language model has embedding/hidden/layers {size}; the recipe's size is not used")
     if "finetune" in config.stages:
         model, vocab, reports["finetune"] = finetune(
             stage("finetune"), model, vocab, dataset.corpus, recipe, seed, direction, valid_texts=dataset.valid.texts
@@ -157,19 +167,9 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
         classifier, stats, reports["classify"] = classify(
             stage("classify"), model, vocab, dataset, recipe, seed, direction
         )
-        longest = recipe.classify.max_tokens
-        save("classify", classifier, vocab, classes=dataset.classes, stats=stats, max_tokens=longest)
+        windows = {"bptt": recipe.classify.bptt, "max_tokens": recipe.classify.max_tokens}
+        save("classify", classifier, vocab, classes=dataset.classes, stats=stats, **windows)
     return reports
-
-
-def load_language_model(folder, direction):
-    """A language model from `folder`, or from its sub-folder of that direction -> model, vocabulary."""
-    folder = Path(folder)
-    part = folder / direction if (folder / direction).is_dir() else folder
-    loaded = load_model(part, "language_model")
-    if loaded.direction != direction:
-        raise InputError(f"{part}: reads {loaded.direction}, and a {direction} one is needed; use --direction")
-    return loaded.model, loaded.vocab
 
 
 def _test(config, dataset, out, progress):
@@ -177,7 +177,8 @@ def _test(config, dataset, out, progress):
     progress.message("testing")
     predictor = Predictor.load(out)
     labels, texts = dataset.test.labels, dataset.test.texts
-    probabilities = predictor.predict_proba(texts)
+    each = predictor.predict_proba_each(texts)
+    probabilities = each.mean(axis=0)
     predicted = probabilities.argmax(axis=1)
     error = error_percent(labels, predicted)
     confusion = confusion_matrix(labels, predicted, len(dataset.classes))
@@ -191,8 +192,10 @@ def _test(config, dataset, out, progress):
     known = (dataset.train,) if config.n_train else (dataset.train, dataset.valid)
     known_texts, known_labels = sum((k.texts for k in known), []), np.concatenate([k.labels for k in known])
     baseline = linear_baseline(known_texts, known_labels, texts)
+    alone = [error_percent(labels, p.argmax(axis=1)) for p in each]
     return {
         "test_error": error,
+        "test_error_by_direction": dict(zip(config.directions, alone, strict=True)),
         "test_error_ci95": list(wilson_interval(error, len(labels))),
         "macro_f1": macro_f1(confusion),
         "baseline_error": None if baseline is None else error_percent(labels, baseline),

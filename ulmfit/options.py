@@ -1,4 +1,4 @@
-"""The options that commands share, with their help: one place, so that --seed means the same everywhere."""
+"""What commands share: the options with their help, so that --seed means the same everywhere, and where they print."""
 
 from enum import Enum
 from pathlib import Path
@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
+from .errors import InputError
+
 Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
+OneDirection = Enum("OneDirection", {d: d for d in ("forward", "backward")}, type=str)
+Split = Enum("Split", {s: s for s in ("train", "valid", "test")}, type=str)
+Stage = Enum("Stage", {s: s for s in ("pretrain", "finetune", "classify")}, type=str)
 Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
 Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
 Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
@@ -32,9 +37,32 @@ DeviceOption = option(Device, "Where to compute.")
 Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
 Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
 Model = option(Path, "The folder of a run.", metavar="FOLDER")
+LanguageModel = option(
+    str, "A language model: the shipped one (default), or its folder.", "--model", metavar="shipped|FOLDER",
+    show_default=False,
+)  # fmt: skip
+SHIPPED = "shipped"  # the default of LanguageModel, wherever one is asked for
+WhichDirection = option(
+    OneDirection | None, "Which, where there is a model for each (default: forward).", "--direction", show_default=False
+)
 Minutes = option(
     float | None, "Pre-train for about so long (per direction).", metavar="MINUTES", min=0.01, max=1_000_000
 )
-Pretrained = option(Path | None, "Folder of a language model to start from.", metavar="FOLDER")
+Pretrained = option(
+    str | None, "Language model to start from: the shipped one (default), none, or a folder.",
+    metavar="shipped|none|FOLDER", show_default=False,
+)  # fmt: skip
 Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
 NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
+
+
+def check_device(device):
+    if device is Device.cuda:
+        raise InputError("--device cuda: this version trains and predicts on the CPU alone; use --device cpu")
+
+
+def console():
+    """Where tables are printed: standard output as it is now."""
+    from rich.console import Console
+
+    return Console(soft_wrap=False)

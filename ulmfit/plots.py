@@ -1,24 +1,33 @@
-"""Curves of a run as PNG. The only file that names matplotlib, which is an extra: [plot]."""
+"""Curves as PNG. The only file that names matplotlib, which is an extra: [plot]."""
 
 import json
 from pathlib import Path
+from typing import NamedTuple
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
-def plot_run(run) -> Path | None:
-    """Loss and learning rate over the steps, one column per stage -> curves.png in the run directory; None where
-    matplotlib is not installed."""
+def new_figure(width, height):
+    """A figure that is drawn into a file, in inches; None where matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    run = Path(run)
-    stages = {}
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plot_run(run) -> Path | None:
+    """Loss and learning rate over the steps, one column per stage -> curves.png in the run directory; None where
+    matplotlib is not installed."""
+    run, stages = Path(run), {}
     for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         stages.setdefault(row["stage"], []).append(row)
-    figure = Figure(figsize=(4 * max(1, len(stages)), 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    if (figure := new_figure(4 * max(1, len(stages)), 5)) is None:
+        return None
     axes = figure.subplots(2, max(1, len(stages)), squeeze=False, sharex="col")
     for column, (stage, rows) in enumerate(stages.items()):
         steps = [row["step"] for row in rows]
@@ -43,3 +52,47 @@ def smoothed(values):
         mean = weight * mean + (1 - weight) * value
         result.append(mean / (1 - weight**n))
     return result
+
+
+def plot_range(steps, suggestions, title, path) -> bool:
+    """The loss over the rate, on a logarithmic axis, and the two suggestions: lr_find's RangeSteps and Suggestions
+    -> PNG; False, and no file, where matplotlib is not installed."""
+    if (figure := new_figure(7, 4.5)) is None:
+        return False
+    axes, rates = figure.subplots(), [s.lr for s in steps]
+    axes.plot(rates, [s.loss for s in steps], color="tab:blue", alpha=0.3, linewidth=0.8, label="loss of a step")
+    axes.plot(rates, [s.smoothed for s in steps], color="tab:blue", label="smoothed")
+    marks = ("tab:green", "steepest descent"), ("tab:orange", "a tenth of the minimum's")
+    for rate, (color, what) in zip(suggestions, marks, strict=True):
+        if rate is not None:
+            axes.axvline(rate, color=color, linestyle="--", label=f"{what}: {rate:.2g}")
+    low, high = min(s.loss for s in steps), max(s.smoothed for s in steps[: len(steps) // 2 + 1])
+    axes.set_ylim(low - 0.1 * (high - low + 0.1), high + 0.5 * (high - low + 0.1))  # what explodes leaves the picture
+    axes.set(xscale="log", xlabel="learning rate of the top layer group", ylabel="loss (nats)", title=title)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+    return True
+
+
+class Panel(NamedTuple):
+    """Lines over one horizontal axis. Where a value is not a number there is no line."""
+
+    title: str
+    unit: str  # of the horizontal axis
+    xs: object  # (n,)
+    lines: dict  # name -> values (n,)
+    dashed: bool = False  # tells lines apart that lie upon each other
+
+
+def plot_rates(panels, path) -> bool:
+    """Panels of learning rates, one above the other -> PNG; False, and no file, where matplotlib is not installed."""
+    if (figure := new_figure(9, 1 + 3 * len(panels))) is None:
+        return False
+    for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        for n, (name, values) in enumerate(panel.lines.items()):
+            axes.plot(panel.xs, values, label=name, linestyle=DASHES[n % len(DASHES)] if panel.dashed else "-")
+        axes.set(title=panel.title, xlabel=panel.unit, ylabel="learning rate")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=110)
+    return True

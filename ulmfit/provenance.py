@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def fingerprint(*parts) -> str:
         else:
             digest.update(json.dumps(part).encode())
     return digest.hexdigest()
+
+
+def peak_memory() -> float | None:
+    """The most memory that this process has held so far, in MB (10**6 bytes); None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _processor() -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 from .progress import duration
 
 
-def print_report(console, metrics, out, n_examples=5):
-    """console: a rich.console.Console; metrics: what run_experiment returns; out: the run directory."""
+def print_report(console, metrics, out, n_examples=5, without=None):
+    """console: a rich.console.Console; metrics: what run_experiment returns; out: the run directory; without: the
+    metrics of the same run from random weights, for comparison."""
     from rich.table import Table
 
     stages = Table(title="Stages")
@@ -20,7 +21,7 @@ def print_report(console, metrics, out, n_examples=5):
             stages.add_row(name, f"{s['steps']:,}", f"{s['tokens']:,}", speed, time, _validation(s))
     console.print(stages)
     if "test_error" in metrics:
-        console.print(errors_table(metrics))
+        console.print(errors_table(metrics, without))
         console.print(confusion_table(metrics["classes"], metrics["confusion"]))
         console.print(_examples(out, n_examples))
     for note in metrics.get("notes", ()):
@@ -31,16 +32,19 @@ def print_report(console, metrics, out, n_examples=5):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def errors_table(metrics):
-    """The test error with its interval, and the linear baseline's on the same split."""
+def errors_table(metrics, without=None):
+    """The test error with its interval, from random weights too where that was tried, and the linear baseline's on
+    the same split."""
     from rich.table import Table
 
-    low, high = metrics["test_error_ci95"]
     table = Table(title=f"Test error on {metrics['n_test']:,} texts")
     table.add_column("model")
     table.add_column("error %", justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_row("ULMFiT", f"{metrics['test_error']:.1f}", f"{low:.1f} to {high:.1f}")
+    for name, m in {"ULMFiT": metrics, "the same without the shipped language model": without}.items():
+        if m is not None:
+            low, high = m["test_error_ci95"]
+            table.add_row(name, f"{m['test_error']:.1f}", f"{low:.1f} to {high:.1f}")
     baseline = metrics["baseline_error"]
     shown = "needs scikit-learn" if baseline is None else f"{baseline:.1f}"
     table.add_row("TF-IDF + linear SVM", shown, "")

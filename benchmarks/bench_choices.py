@@ -1,0 +1,94 @@
+"""The experiments behind the default recipe: variants of it on TREC-6, by their error on the validation split.
+
+    python benchmarks/bench_choices.py --data-dir DIR --seeds 1 2 3 --jobs 2
+
+fine-tunes the shipped forward model and trains a classifier for every variant and seed, and writes one row each to
+benchmarks/results/choices.csv, as they come; what is there already is not measured again. The seed decides the
+validation split as well, and is the same for all variants. The test set is never looked at.
+"""
+
+import argparse
+import csv
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "choices.csv"
+COLUMNS = ("variant", "changes", "seed", "validation_error", "finetune_perplexity", "model_sha256", "commit")
+
+VARIANTS = {  # what differs from the recipe `laptop`, as --set takes it
+    "laptop, the default": (),
+    "two steps of unfreezing, as in the scripts": ("classify.unfreezing=two_step",),
+    "chain-thaw": ("classify.unfreezing=chain_thaw",),
+    "no gradual unfreezing": ("classify.unfreezing=full",),
+    "AR and TAR, as in the paper": ("finetune.ar=2", "finetune.tar=1", "classify.ar=2", "classify.tar=1"),
+    "the scripts' beta": ("finetune.betas=[0.8, 0.99]", "classify.betas=[0.8, 0.99]"),
+    "the paper's dropouts in the classifier": (
+        "classify.dropouts.embedding=0.05", "classify.dropouts.input=0.4", "classify.dropouts.weight=0.5",
+        "classify.dropouts.hidden=0.3",
+    ),  # fmt: skip
+    "cosine": ("finetune.schedule=cosine", "classify.schedule=cosine"),
+    "no language model fine-tuning": ("finetune.steps=1",),
+}
+
+
+def measure(variant, seed, data_dir) -> dict:
+    """One row."""
+    from ulmfit.config_files import change_recipe
+    from ulmfit.datasets import load_dataset
+    from ulmfit.pipeline import Stage, classify, finetune
+    from ulmfit.pretrained import load_pretrained, pretrained_sha256
+    from ulmfit.progress import Silent
+    from ulmfit.provenance import commit
+    from ulmfit.recipes import LAPTOP
+    from ulmfit.run_dir import RunDirectory
+
+    recipe = change_recipe(LAPTOP, VARIANTS[variant])
+    dataset = load_dataset("trec6", data_dir=data_dir, seed=seed)
+    model, vocab = load_pretrained("shipped", "forward")
+    with tempfile.TemporaryDirectory() as folder:
+        run, valid = RunDirectory(folder), dataset.valid.texts
+        stage = Stage(run, "finetune", Silent())
+        model, vocab, tuned = finetune(
+            stage, model, vocab, dataset.corpus, recipe, seed, "forward", valid_texts=valid
+        )
+        _, _, report = classify(Stage(run, "classify", Silent()), model, vocab, dataset, recipe, seed, "forward")
+    return {
+        "variant": variant, "changes": " ".join(f'--set "{c}"' for c in VARIANTS[variant]), "seed": seed,
+        "validation_error": round(report["validation_error"], 3),
+        "finetune_perplexity": round(tuned["perplexity"], 2),
+        "model_sha256": pretrained_sha256("shipped", "forward"), "commit": commit(),
+    }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", required=True, help="folder with TREC's official files")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time, with one BLAS thread each")
+    asked = parser.parse_args()
+    with open(RESULTS, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    done = {(row["variant"], row["seed"]) for row in rows}
+    if asked.jobs > 1:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the processes below take it over
+    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
+        waiting = [
+            pool.submit(measure, variant, seed, asked.data_dir)
+            for variant in asked.variants for seed in asked.seeds if (variant, str(seed)) not in done
+        ]  # fmt: skip
+        for finished in as_completed(waiting):
+            rows.append(finished.result())
+            print(rows[-1])
+            rows.sort(key=lambda row: (list(VARIANTS).index(row["variant"]), int(row["seed"])))
+            with open(RESULTS, "w", encoding="utf-8", newline="") as f:
+                table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+                table.writeheader()
+                table.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What an installation costs: the wheel's size, and how long a fresh process takes to import, to help and to predict.
+
+    python benchmarks/bench_install.py runs/trec6-1
+
+builds the wheel, installs it with its core dependencies into a new environment and writes the medians of several
+starts to benchmarks/results/install.csv. The files have been read before, so the disk plays no part.
+"""
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ulmfit.provenance import commit, versions
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "install.csv"
+
+
+def quiet(*command, **options):
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, **options)
+
+
+def median_seconds(*command, repeats=9):
+    """The median time of a command in a process of its own, after one that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        quiet(*command, cwd="/")
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def measure(run, folder):
+    """-> what is measured -> number, unit"""
+    quiet(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
+    quiet(sys.executable, "-m", "venv", folder / "env")
+    python, ulmfit = folder / "env" / "bin" / "python", folder / "env" / "bin" / "ulmfit"
+    quiet(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    predict = (ulmfit, "predict", "What is the capital of France ?", "--model", Path(run).resolve())
+    return {
+        "wheel": (wheel.stat().st_size / 1e6, "MB"),
+        "python -c pass": (median_seconds(python, "-c", "pass"), "s"),
+        "import minilstm": (median_seconds(python, "-c", "import minilstm"), "s"),
+        "import ulmfit": (median_seconds(python, "-c", "import ulmfit"), "s"),
+        "ulmfit --help": (median_seconds(ulmfit, "--help"), "s"),
+        "first prediction": (median_seconds(*predict), "s"),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run directory, to predict with")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = measure(asked.run, Path(folder))
+    where = {name: versions()[name] for name in ("python", "numpy", "processor")} | {"commit": commit()}
+    with open(RESULTS, "w", encoding="utf-8", newline="") as f:
+        table = csv.DictWriter(f, ("what", "value", "unit", *where), lineterminator="\n")
+        table.writeheader()
+        for what, (value, unit) in numbers.items():
+            table.writerow({"what": what, "value": round(value, 3), "unit": unit, **where})
+            print(f"{what:20} {value:.3f} {unit}")
+
+
+if __name__ == "__main__":
+    main()

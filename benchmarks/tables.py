@@ -1,0 +1,198 @@
+"""The tables of the READMEs, each made of a file in benchmarks/results. report.py puts them in their places."""
+
+import csv
+import statistics
+from pathlib import Path
+
+from collect_runs import read_rows
+
+from ulmfit.metrics import wilson_interval
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def numbers(rows, name):
+    return [float(row[name]) for row in rows if row[name]]
+
+
+def mean(rows, name, digits=1):
+    """Mean, with the standard deviation where there are several; "-" where nothing was measured."""
+    values = numbers(rows, name)
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def minutes(rows, name):
+    seconds = statistics.mean(numbers(rows, name))
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def chosen(dataset, experiment="", **wanted):
+    """The rows of an experiment, of several measurements (other commits) the last in the file; [] if there are none."""
+    wanted = {"dataset": dataset, "experiment": experiment, **wanted}
+    rows = [row for row in read_rows() if all(row[k] == v for k, v in wanted.items())]
+    return [row for row in rows if row["commit"] == rows[-1]["commit"]]
+
+
+def wilson(error, n):
+    """The 95 % interval of an error in percent of n texts."""
+    low, high = wilson_interval(error, n)
+    return f"{low:.1f} to {high:.1f}"
+
+
+def seeds_table(dataset, direction="forward") -> str:
+    """Every seed that started from the shipped models, and their mean."""
+    rows = chosen(dataset, start="shipped", direction=direction)
+    if not rows:
+        return "Not measured yet."
+    several = direction == "both"
+    names = ["both", "forward", "backward"] if several else ["test error %"]
+    columns = ["test_error", "forward_error", "backward_error"] if several else ["test_error"]
+    lines = [
+        f"| seed | {' | '.join(names)} | TF-IDF + linear SVM | validation | perplexity after fine-tuning | time |",
+        "|---" * (len(names) + 5) + "|",
+    ]
+
+    def line(name, some):
+        errors = " | ".join(mean(some, c, 2 if len(some) > 1 else 1) for c in columns)
+        rest = " | ".join(mean(some, c) for c in ("baseline_error", "validation_error", "finetune_perplexity"))
+        return f"| {name} | {errors} | {rest} | {minutes(some, 'seconds')} |"
+
+    lines += [line(row["seed"], [row]) for row in sorted(rows, key=lambda row: int(row["seed"]))]
+    if len(rows) > 1:
+        lines.append(line(f"**mean of {len(rows)}**", rows))
+    return "\n".join([*lines, "", about(rows)])
+
+
+def about(rows):
+    """Where numbers come from, in one line."""
+    first = rows[0]
+    seconds = minutes(rows, "seconds")
+    return (
+        f"{int(first['n_train']):,} training and {int(first['n_test']):,} test texts, direction {first['direction']}; "
+        f"{int(float(first['parameters'])) / 1e6:.1f} million parameters; {seconds} a run; Python {first['python']}, "
+        f"NumPy {first['numpy']}, Numba {first['numba']}, {first['blas']}, {first['processor']}; "
+        f"commit {first['commit'][:10]}."
+    )
+
+
+def trec6_table() -> str:
+    """This project's results and everybody else's on the same 500 questions."""
+    lines = ["| model | test error % | 95 % interval | how measured |", "|---|---|---|---|"]
+    both = chosen("trec6", start="shipped", direction="both")
+    if not both:
+        return "Not measured yet."
+    scratch = chosen("trec6", start="none", direction="forward")
+    ours = [
+        ("**ULMFiT here, both directions**", both, "test_error"),
+        ("**ULMFiT here, forward**", both, "forward_error"),
+        ("ULMFiT here, backward", both, "backward_error"),
+        ("the same from random weights, forward", scratch, "test_error"),
+        ("TF-IDF + linear SVM, here", both, "baseline_error"),
+    ]
+    table = []
+    for name, rows, column in ours:
+        if rows:
+            value = statistics.mean(numbers(rows, column))
+            how = "here, deterministic" if column == "baseline_error" else f"here, {len(rows)} seeds"
+            shown = f"{value:.1f}" if column == "baseline_error" else mean(rows, column, 2)
+            table.append((value, f"| {name} | {shown} | {wilson(value, 500)} | {how} |"))
+    with open(RESULTS / "trec6_rivals.csv", encoding="utf-8", newline="") as f:
+        for row in csv.DictReader(f):
+            value = float(row["test_error"])
+            how = f"{row['how']}: {row['source']}"
+            table.append((value, f"| {row['model']} | {value:.1f} | {wilson(value, 500)} | {how} |"))
+    return "\n".join(lines + [line for _, line in sorted(table)])
+
+
+def choices_table() -> str:
+    """The experiments behind the default recipe: error on the validation split, never on the test set."""
+    with open(RESULTS / "choices.csv", encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    lines = ["| variant | what differs from the default | validation error % | seeds |", "|---|---|---|---|"]
+    for name in names:
+        some = [row for row in rows if row["variant"] == name]
+        changes = f"`{some[0]['changes']}`" if some[0]["changes"] else "-"
+        lines.append(f"| {name} | {changes} | {mean(some, 'validation_error', 2)} | {len(some)} |")
+    return "\n".join(lines)
+
+
+def questions_table() -> str:
+    """The quickstart with the shipped models and without, and the linear baseline."""
+    with_model = chosen("questions", start="shipped", direction="forward")
+    without = chosen("questions", start="none", direction="forward")
+    if not with_model:
+        return "Not measured yet."
+    lines = ["| model | test error % | seeds | time |", "|---|---|---|---|"]
+    ours = {"ULMFiT from the shipped language model": with_model, "the same from random weights": without}
+    for name, rows in ours.items():
+        if rows:
+            lines.append(f"| {name} | {mean(rows, 'test_error')} | {len(rows)} | {minutes(rows, 'seconds')} |")
+    lines.append(f"| TF-IDF + linear SVM | {mean(with_model[:1], 'baseline_error')} | - | |")
+    return "\n".join([*lines, "", about(with_model)])
+
+
+def imdb_table() -> str:
+    rows = chosen("imdb", start="shipped")
+    if not rows:
+        return "Not measured yet."
+    row = rows[-1]
+    lines = ["| model | test error % | 95 % interval |", "|---|---|---|"]
+    n = int(row["n_test"])
+    for name, column in (("ULMFiT here", "test_error"), ("TF-IDF + linear SVM", "baseline_error")):
+        lines.append(f"| {name} | {mean([row], column)} | {wilson(float(row[column]), n)} |")
+    memory = f"Peak memory {float(row['peak_memory_mb']):,.0f} MB. "
+    return "\n".join([*lines, "", memory + about([row])])
+
+
+def install_table() -> str:
+    """What an installation costs."""
+    path = RESULTS / "install.csv"
+    if not path.is_file():
+        return "Not measured yet."
+    with open(path, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    head = "| " + " | ".join(row["what"] for row in rows) + " |"
+    values = "| " + " | ".join(f"{float(row['value']):.3g} {row['unit']}" for row in rows) + " |"
+    first = rows[0]
+    what = f"Medians of fresh processes; Python {first['python']}, NumPy {first['numpy']}, {first['processor']}; "
+    return "\n".join([head, "|---" * len(rows) + "|", values, "", f"{what}commit {first['commit'][:10]}."])
+
+
+def recurrence_table() -> str:
+    """Every CPU recurrence beside the reference, in milliseconds a call."""
+    path = RESULTS / "recurrence.csv"
+    if not path.is_file():
+        return "Not measured yet."
+    with open(path, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    names = list(dict.fromkeys(row["kernel"] for row in rows))
+    shapes = list(dict.fromkeys((row["T"], row["B"], row["H"]) for row in rows))
+    time = {(row["kernel"], row["mode"], (row["T"], row["B"], row["H"])): float(row["ms_p50"]) for row in rows}
+    lines = ["| T, B, H | " + " | ".join(f"{name}: forward, with backward" for name in names) + " | ratio |"]
+    lines.append("|---" * (len(names) + 2) + "|")
+    for shape in shapes:
+        pairs = [(time[name, "forward", shape], time[name, "full", shape]) for name in names]
+        cells = " | ".join(f"{forward:.3g}, {full:.3g}" for forward, full in pairs)
+        ratio = ", ".join(f"{pairs[-1][n] / pairs[0][n]:.2f}" for n in (0, 1))
+        lines.append(f"| {', '.join(shape)} | {cells} | {ratio} |")
+    first = rows[0]
+    lines += ["", f"Milliseconds a call, medians of calls in turns, {first['dtype']}; {first['processor']}; "
+              f"NumPy {first['numpy']}, Numba {first['numba']}; commit {first['commit'][:10]}."]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "README.md": {
+        "trec6": trec6_table,
+        "seeds": lambda: seeds_table("trec6", "both"),
+        "choices": choices_table,
+        "questions": questions_table,
+        "imdb": imdb_table,
+        "install": install_table,
+    },
+    "kernels/README.md": {"recurrence": recurrence_table},
+}

@@ -1,0 +1,84 @@
+"""What a language model is asked for on the command line: a perplexity, a text; and what an import has found."""
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+
+from .config import SHIPPED
+from .datasets import load_corpus
+from .errors import InputError
+from .generate import generate
+from .model_files import MODEL, Loaded, load_model
+from .perplexity import text_perplexity
+from .pretrained import model_folder
+from .progress import ConsoleProgress
+from .text import tokenize
+
+
+def open_language_model(model, direction=None) -> Loaded:
+    """model: SHIPPED, or the folder of a language model, or a folder with `forward` and `backward` in it.
+
+    direction: what it has to be; None: whatever it is, forward where there are both. Raises InputError; where a
+    classifier's folder is given, it names the language models inside of it.
+    """
+    if model != SHIPPED and Path(model).is_file():
+        raise InputError(f"{model}: is a file; --model takes the folder of a language model")
+    folder = model_folder(model, direction or "forward")
+    try:
+        loaded = load_model(folder, "language_model")
+    except InputError as e:
+        inside = [str(folder / stage) for stage in ("finetune", "pretrain") if (folder / stage / MODEL).is_file()]
+        raise InputError(f"{e}: {' or '.join(inside)}" if inside else str(e)) from None
+    if direction not in (None, loaded.direction):
+        raise InputError(f"{folder}: reads {loaded.direction}; leave out --direction, or name another --model")
+    return loaded
+
+
+def print_perplexity(console, file, model, direction, *, split, data_dir, encoding, batch_size, as_json):
+    """The perplexity of a text under a language model, as lines or as JSON."""
+    loaded = open_language_model(model, direction)
+    progress = ConsoleProgress(console)
+    result = text_perplexity(
+        loaded.model, loaded.vocab, load_corpus(file, split=split, data_dir=data_dir, encoding=encoding),
+        loaded.direction, batch_size=batch_size, progress=None if as_json else progress.tokens,
+    )  # fmt: skip
+    if as_json:
+        numbers = {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in result._asdict().items()}
+        print(json.dumps(numbers))
+        return
+    known = "-" if result.known_perplexity is None else f"{result.known_perplexity:,.2f}"
+    streams = f"in {result.streams} streams" if result.streams > 1 else "in one piece"
+    print(f"text         {result.documents:,} documents, {result.tokens:,} tokens, read {result.direction} {streams}")
+    print(f"unknown      {result.unknown_percent:.2f} % of the tokens; to the model they are all one word, xxunk")
+    print(f"perplexity   {result.perplexity:,.2f} ({result.bits_per_token:.3f} bits per token)")
+    print(f"known words  {known} (where a token that is xxunk is read, but not counted)")
+
+
+def print_texts(prompt, model, direction, *, n, seed, **how):
+    """n texts, each a line; each has a seed of its own, so that the first ones are the same whatever n is."""
+    for name, top, wanted in (("temperature", math.inf, "a number from 0 up"), ("top_p", 1, "above 0 and at most 1")):
+        value = how[name]
+        if not (0 <= value <= top and math.isfinite(value)) or (name == "top_p" and value == 0):
+            raise InputError(f"--{name.replace('_', '-')}: expected {wanted}, got {value:g}")
+    loaded = open_language_model(model, direction)
+    if strange := sorted({token for token in tokenize(prompt) if token not in loaded.vocab}):
+        print(f"note: the model does not know {', '.join(strange)}, and reads xxunk there", file=sys.stderr)
+    for k in range(n):
+        text = generate(loaded.model, loaded.vocab, loaded.direction, prompt, seed=[seed, k], **how)
+        print(" ".join(text.split()), flush=True)  # fastai's models know line ends as words
+
+
+def print_import(source, out, **options):
+    """What was found in files of fastai's, and where it is now."""
+    from .fastai import import_fastai
+
+    found = import_fastai(source, out, **options)
+    size = found["size"]
+    shape = f"embedding {size['embedding']}, hidden {size['hidden']}, {size['layers']} layers, {found['dtype']}"
+    print(f"weights  {found['weights']}: {shape}, reads {found['direction']}")
+    print(f"words    {found['words']}: {found['vocab_size']:,} in the vocabulary now")
+    for note in found["notes"]:
+        print(f"note     {note}")
+    print(f"saved    {out}; try it: ulmfit generate Once upon a time --model {shlex.quote(str(out))}")

@@ -1,0 +1,63 @@
+"""The commands that ask a trained model, and the one that asks this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    Device,
+    DeviceOption,
+    Encoding,
+    Format,
+    LabelColumn,
+    Model,
+    Table,
+    TextColumn,
+    check_device,
+    console,
+    option,
+)  # fmt: skip
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="Labelled texts: CSV, TSV or JSONL.", metavar="FILE")],
+    model: Model,
+    text_column: TextColumn = "text", label_column: LabelColumn = "label", encoding: Encoding = "utf-8",
+    device: DeviceOption = Device.cpu,
+    json_: option(bool, "Print JSON instead of tables.", "--json") = False,
+):  # fmt: skip
+    """The error of a trained model on your own texts."""
+    from .answers import evaluate_file
+
+    check_device(device)
+    options = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
+    evaluate_file(console(), file, model, as_json=json_, **options)
+
+
+def predict(
+    model: Model,
+    texts: Annotated[list[str] | None, typer.Argument(
+        help="Texts; or one file: a table, or one text a line; or - for standard input.", metavar="TEXT|FILE|-",
+    )] = None,
+    format: option(Format, "How to print.") = Format.text,
+    out: option(Path | None, "Write to this file instead of standard output.", metavar="FILE") = None,
+    stdin: option(Table | None, "Standard input holds such a table, not lines.") = None,
+    text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = Device.cpu,
+):  # fmt: skip
+    """The class of each text, with probabilities."""
+    from .answers import check_output, predict_texts, read_texts
+
+    check_device(device)
+    if out is not None:
+        check_output(out, texts or ())
+    rows = read_texts(texts, text_column=text_column, encoding=encoding, table=stdin and stdin.value)
+    predict_texts(rows, model, format.value, out)
+
+
+def doctor(device: DeviceOption = Device.cpu):
+    """What is installed here, and which kernels can run."""
+    from .answers import doctor as examine
+
+    check_device(device)
+    examine(console())

@@ -1,0 +1,43 @@
+"""The language model that the stages after pre-training start from: the package's own, or one from a folder.
+
+The package brings two, one that reads forward and one that reads backward, in ulmfit/models; the README there is
+their card.
+"""
+
+import hashlib
+from pathlib import Path
+
+from .config import SCRATCH, SHIPPED
+from .errors import InputError
+from .model_files import MODEL, load_model
+
+MODELS = Path(__file__).parent / "models"
+
+
+def model_folder(pretrained, direction) -> Path:
+    """The folder that `pretrained` (SHIPPED or a folder) means for a direction.
+
+    A folder may have sub-folders `forward` and `backward`. Raises InputError where the package's own models are
+    missing: an installation without its data files.
+    """
+    folder = MODELS if pretrained == SHIPPED else Path(pretrained)
+    if (folder / direction).is_dir():
+        return folder / direction
+    if pretrained == SHIPPED:
+        raise InputError(f"{folder / direction}: the package's model is missing; install minilstm anew, "
+                         f"or give --pretrained a folder, or {SCRATCH}")  # fmt: skip
+    return folder
+
+
+def load_pretrained(pretrained, direction):
+    """-> the language model of a folder, or the package's, and its vocabulary. Raises InputError."""
+    folder = model_folder(pretrained, direction)
+    loaded = load_model(folder, "language_model")
+    if loaded.direction != direction:
+        raise InputError(f"{folder}: reads {loaded.direction}, and a {direction} one is needed; use --direction")
+    return loaded.model, loaded.vocab
+
+
+def pretrained_sha256(pretrained, direction) -> str:
+    """The sha256 of the model file, for metrics.json: "shipped" or a folder's name do not tell versions apart."""
+    return hashlib.sha256((model_folder(pretrained, direction) / MODEL).read_bytes()).hexdigest()

@@ -1,0 +1,79 @@
+"""The commands that help to choose a learning rate: a range test, and pictures of the schedules."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    TEXT,
+    DataDir,
+    Device,
+    DeviceOption,
+    Encoding,
+    LabelColumn,
+    NamedOrFile,
+    NTrain,
+    OneDirection,
+    Pretrained,
+    Recipe,
+    Seed,
+    Set,
+    Stage,
+    TextColumn,
+    check_device,
+    console,
+    option,
+)  # fmt: skip
+
+plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
+
+
+def lr_find(
+    dataset: Annotated[str | None, NamedOrFile] = None,
+    stage: option(Stage, "The stage whose rate it is.") = Stage.classify,
+    out: option(Path, "The picture; the numbers go beside it, as .jsonl.", metavar="PNG") = Path("lr.png"),
+    low: option(float, "The first rate.", metavar="RATE") = 1e-7,
+    high: option(float, "The last rate.", metavar="RATE") = 10.0,
+    steps: option(int, "So many rates; it ends early when the loss explodes.", metavar="N", min=2) = 100,
+    text: option(str | None, "Text for pretrain (default: a small built-in one).", metavar=TEXT) = None,
+    pretrained: Pretrained = "shipped",
+    data_dir: DataDir = None, text_column: TextColumn = "text", label_column: LabelColumn = "label",
+    encoding: Encoding = "utf-8", n_train: NTrain = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = Device.cpu,
+):  # fmt: skip
+    """Which learning rate? Train briefly from tiny to huge ones."""
+    from .config import RunConfig, check
+    from .config_files import change_recipe, choose_recipe
+    from .rate_answers import find_rate
+
+    check_device(device)
+    alone = stage is Stage.pretrain
+    config = RunConfig(
+        dataset=dataset, stages=(stage.value,), recipe=change_recipe(choose_recipe(recipe), set_ or ()),
+        pretrained=None if alone else pretrained, pretrain_text=text, data_dir=data_dir and str(data_dir),
+        text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train, seed=seed,
+        direction=direction.value,
+    )  # fmt: skip
+    check(config)
+    find_rate(console(), config, out, low=low, high=high, n_steps=steps)
+
+
+@plot.callback()
+def _group():
+    """A group of commands, even while there is but one."""
+
+
+@plot.command()
+def schedule(
+    out: option(Path, "The picture.", metavar="PNG") = Path("schedule.png"),
+    recipe: option(str | None, "All stages of a recipe (default: laptop).", metavar="NAME", show_default=False) = None,
+    set_: Set = None,
+    schedule: option(str | None, "This schedule alone, or all of them side by side.", metavar="NAME|all") = None,
+    steps: option(int | None, "Of that schedule (default: 1000).", metavar="N", min=1, max=1_000_000) = None,
+    lr: option(float | None, "Its largest rate (default: 0.01).", metavar="RATE") = None,
+):
+    """The learning rate over time, of each layer group."""
+    from .rate_answers import draw_schedules
+
+    draw_schedules(out, recipe, set_, schedule, steps, lr)

@@ -1,0 +1,195 @@
+"""The commands that train, each a RunConfig made of what was typed and then one run."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import InputError
+from .options import (
+    TEXT,
+    DataDir,
+    Device,
+    DeviceOption,
+    Dir,
+    Direction,
+    Encoding,
+    LabelColumn,
+    Minutes,
+    NamedOrFile,
+    NTrain,
+    Out,
+    Overwrite,
+    Pretrained,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    TestFile,
+    TextColumn,
+    check_device,
+    console,
+    option,
+)  # fmt: skip
+
+
+def quickstart(
+    out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
+    seed: Seed = 1, device: DeviceOption = Device.cpu,
+):  # fmt: skip
+    """Everything in two minutes, on built-in data."""
+    from dataclasses import replace
+
+    from .config import SCRATCH
+
+    config = _config(dataset="questions", recipe="quickstart", seed=seed)
+    metrics = _train(config, out, device, overwrite=True)
+    console().print("\nThe same once more from random weights, to see what the language model is worth")
+    without = _train(replace(config, pretrained=SCRATCH), out / "without", device)
+    _report(metrics, out, without)
+
+
+def run(
+    ctx: typer.Context,
+    dataset: Annotated[str | None, NamedOrFile] = None,
+    out: Out = Path("runs/latest"),
+    config: option(Path | None, "Replay this config.yaml.", metavar="FILE") = None,
+    pretrain_text: option(str | None, "Do stage 1 as well, on this text.", metavar=TEXT) = None,
+    pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
+    data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
+    label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
+    recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
+    device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
+):  # fmt: skip
+    """From a language model to a tested classifier."""
+    from .config import SHIPPED, STAGES
+    from .config_files import load_config
+
+    if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
+        raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
+    if config is not None:
+        _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"}, "--config replays a run as it was")
+        return _run(load_config(config), out, device, resume=resume, overwrite=overwrite)
+    if resume and not dataset:
+        _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
+        return _run(None, out, device, resume=resume, overwrite=overwrite)
+    if not dataset:
+        known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
+        raise InputError(f"name a DATASET ({known}), --config or --resume")
+    stage_1 = pretrain_text is not None or pretrain_minutes is not None
+    built = _config(
+        dataset=dataset, recipe=recipe, changes=set_, seed=seed, direction=direction.value, data_dir=data_dir,
+        test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
+        pretrain_text=pretrain_text, pretrained=None if stage_1 else SHIPPED if pretrained is None else pretrained,
+        stages=STAGES if stage_1 else STAGES[1:],
+    )  # fmt: skip
+    return _run(built, out, device, minutes=pretrain_minutes, resume=resume, overwrite=overwrite)
+
+
+def pretrain(
+    text: option(str, "General text; or a WikiExtractor file, folder or tar.", metavar=TEXT),
+    out: Out,
+    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    direction: Dir = Direction.forward, device: DeviceOption = Device.cpu,
+    resume: Resume = False, overwrite: Overwrite = False,
+):  # fmt: skip
+    """Stage 1 alone: a language model from general text."""
+    config = _config(
+        pretrain_text=text, data_dir=data_dir, recipe=recipe, changes=set_, seed=seed, direction=direction.value,
+        stages=("pretrain",), pretrained=None,
+    )  # fmt: skip
+    _run(config, out, device, minutes=minutes, resume=resume, overwrite=overwrite)
+
+
+def _from_language_model(stage, help):
+    """`finetune` and `classify`: alike in all but the stage."""
+
+    def command(
+        dataset: Annotated[str, NamedOrFile],
+        out: Out,
+        pretrained: Pretrained = "shipped",
+        data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
+        label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
+        recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
+        device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
+    ):  # fmt: skip
+        config = _config(
+            dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
+            label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
+            direction=direction.value, stages=(stage,),
+        )  # fmt: skip
+        _run(config, out, device, resume=resume, overwrite=overwrite)
+
+    command.__name__, command.__doc__ = stage, help
+    return command
+
+
+finetune = _from_language_model("finetune", "Stage 2 alone: it learns the task's own text.")
+classify = _from_language_model("classify", "Stage 3 alone: the classifier, then the test.")
+
+
+def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
+    """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
+    from .config import SCRATCH, SHIPPED, RunConfig, check
+    from .config_files import change_recipe, choose_recipe
+    from .tables import is_table_path
+
+    chosen = change_recipe(choose_recipe(recipe), changes or ())
+    for name in ("data_dir", "test_file", "pretrained"):
+        if fields.get(name) not in (None, "", SHIPPED, SCRATCH):
+            fields[name] = str(Path(fields[name]).resolve())
+    if dataset is not None and is_table_path(dataset):
+        dataset = str(Path(dataset).resolve())
+    if fields.get("pretrain_text") and Path(fields["pretrain_text"]).exists():
+        fields["pretrain_text"] = str(Path(fields["pretrain_text"]).resolve())
+    config = RunConfig(dataset=dataset, recipe=chosen, **fields)
+    check(config)
+    return config
+
+
+def _run(config, out, device=Device.cpu, **how):
+    """Train, and show what came of it."""
+    _report(_train(config, out, device, **how), out)
+
+
+def _train(config, out, device=Device.cpu, **how) -> dict:
+    """run_experiment on the console: progress, and what stops it in words -> its metrics"""
+    import numpy as np
+
+    from .experiment import run_experiment
+    from .plots import plot_run
+    from .progress import ConsoleProgress
+    from .run_dir import CONFIG
+
+    check_device(device)
+    if how.get("resume") and how.get("overwrite"):
+        raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
+    progress = ConsoleProgress(console())
+    try:
+        with np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
+            metrics = run_experiment(config, out, progress=progress, **how)
+    except KeyboardInterrupt:
+        began = (Path(out) / CONFIG).is_file()
+        remedy = f"ulmfit run --resume --out {shlex.quote(str(out))}" if began else "the same command again"
+        raise typer.Abort(f"stopped; to go on: {remedy}") from None
+    except FloatingPointError as e:
+        raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
+    finally:
+        progress.end()  # gives the terminal back
+    plot_run(out)
+    return metrics
+
+
+def _report(metrics, out, without=None):
+    from .report import print_report
+
+    print_report(console(), metrics, out, without=without)
+
+
+def _refuse_others(ctx, allowed, why):
+    """With --config or --resume, whatever else would change the run."""
+    given = [p for p in ctx.command.params if ctx.get_parameter_source(p.name).name == "COMMANDLINE"]
+    others = [p.opts[-1] if p.opts[0].startswith("-") else p.opts[0].upper() for p in given if p.name not in allowed]
+    if others:
+        raise InputError(f"{why}; leave out {', '.join(others)}")
