@@ -3,7 +3,7 @@
     python benchmarks/bench_choices.py --data-dir DIR --seeds 1 2 3 --jobs 2
 
 fine-tunes the shipped forward model and trains a classifier for every variant and seed, and writes one row each to
-benchmarks/results/choices.csv, as they come; what is there already is not measured again. The seed decides the
+benchmarks/results/choices.csv; what is there already is not measured again. The seed decides the
 validation split as well, and is the same for all variants. The test set is never looked at.
 """
 
@@ -29,13 +29,12 @@ VARIANTS = {  # what differs from the recipe `laptop`, as --set takes it
         "classify.dropouts.embedding=0.05", "classify.dropouts.input=0.4", "classify.dropouts.weight=0.5",
         "classify.dropouts.hidden=0.3",
     ),  # fmt: skip
-    "cosine": ("finetune.schedule=cosine", "classify.schedule=cosine"),
-    "no language model fine-tuning": ("finetune.steps=1",),
+    "no fine-tuning of the language model": ("finetune.steps=1",),
 }
 
 
-def measure(variant, seed, data_dir) -> dict:
-    """One row."""
+def measure(variants, seed, data_dir) -> list[dict]:
+    """One row for each of some variants that fine-tune the language model alike, so once will do."""
     from ulmfit.config_files import change_recipe
     from ulmfit.datasets import load_dataset
     from ulmfit.pipeline import Stage, classify, finetune
@@ -45,22 +44,38 @@ def measure(variant, seed, data_dir) -> dict:
     from ulmfit.recipes import LAPTOP
     from ulmfit.run_dir import RunDirectory
 
-    recipe = change_recipe(LAPTOP, VARIANTS[variant])
+    recipes = {variant: change_recipe(LAPTOP, VARIANTS[variant]) for variant in variants}
     dataset = load_dataset("trec6", data_dir=data_dir, seed=seed)
     model, vocab = load_pretrained("shipped", "forward")
+    came_from = {"model_sha256": pretrained_sha256("shipped", "forward"), "commit": commit()}
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        run, valid = RunDirectory(folder), dataset.valid.texts
+        run = RunDirectory(folder)
         stage = Stage(run, "finetune", Silent())
+        texts, valid_texts = dataset.corpus, dataset.valid.texts
+        first = recipes[variants[0]]
         model, vocab, tuned = finetune(
-            stage, model, vocab, dataset.corpus, recipe, seed, "forward", valid_texts=valid
+            stage, model, vocab, texts, first, seed, "forward", valid_texts=valid_texts
         )
-        _, _, report = classify(Stage(run, "classify", Silent()), model, vocab, dataset, recipe, seed, "forward")
-    return {
-        "variant": variant, "changes": " ".join(f'--set "{c}"' for c in VARIANTS[variant]), "seed": seed,
-        "validation_error": round(report["validation_error"], 3),
-        "finetune_perplexity": round(tuned["perplexity"], 2),
-        "model_sha256": pretrained_sha256("shipped", "forward"), "commit": commit(),
-    }  # fmt: skip
+        for n, (variant, recipe) in enumerate(recipes.items()):
+            stage = Stage(run, f"classify-{n}", Silent())
+            _, _, report = classify(stage, model, vocab, dataset, recipe, seed, "forward")
+            rows.append({
+                "variant": variant, "changes": " ".join(VARIANTS[variant]), "seed": seed,
+                "validation_error": round(report["validation_error"], 3),
+                "finetune_perplexity": round(tuned["perplexity"], 2), **came_from,
+            })  # fmt: skip
+    return rows
+
+
+def groups(variants, done, seed):
+    """The variants still to be measured with this seed, those together that differ in the classifier alone."""
+    alike = {}
+    for variant in variants:
+        if (variant, str(seed)) not in done:
+            key = tuple(change for change in VARIANTS[variant] if change.startswith("finetune"))
+            alike.setdefault(key, []).append(variant)
+    return list(alike.values())
 
 
 def main():
@@ -77,12 +92,12 @@ def main():
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the processes below take it over
     with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         waiting = [
-            pool.submit(measure, variant, seed, asked.data_dir)
-            for variant in asked.variants for seed in asked.seeds if (variant, str(seed)) not in done
+            pool.submit(measure, alike, seed, asked.data_dir)
+            for seed in asked.seeds for alike in groups(asked.variants, done, seed)
         ]  # fmt: skip
         for finished in as_completed(waiting):
-            rows.append(finished.result())
-            print(rows[-1])
+            rows += finished.result()
+            print(*finished.result(), sep="\n", flush=True)
             rows.sort(key=lambda row: (list(VARIANTS).index(row["variant"]), int(row["seed"])))
             with open(RESULTS, "w", encoding="utf-8", newline="") as f:
                 table = csv.DictWriter(f, COLUMNS, lineterminator="\n")

@@ -1,6 +1,5 @@
 """The learning rate range test: the steps are training's, the rates grow by one factor, and nothing raises."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +7,10 @@ import pytest
 from tiny import adam, classifier_task, first_carry, lm_task
 
 from ulmfit.config_files import load_config
-from ulmfit.experiment import read_corpus, read_dataset
 from ulmfit.groups import UNFREEZING
-from ulmfit.lr_find import MEMORY, RangeStep, classifying_task, finetuning_task, range_test, suggest
-from ulmfit.model_files import load_model
-from ulmfit.pipeline import prepare_pretraining
+from ulmfit.lr_find import MEMORY, RangeStep, range_test, suggest
 from ulmfit.progress import Silent
+from ulmfit.rate_answers import _task
 from ulmfit.train import fit
 
 TASKS = {"language model": lm_task, "classifier": classifier_task}
@@ -114,34 +111,13 @@ def test_the_first_losses_do_not_count():
     assert suggest(lucky) == suggest(steps)
 
 
-# --- the tasks are those of the stages
-
-
-def first_losses(run):
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return {row["stage"]: row["loss"] for row in rows if row["step"] == 0}
-
-
-def test_the_first_loss_of_every_stage_is_that_of_a_run(tiny_run):
-    """Same weights, same batches, same masks: the same loss, in all the digits that log.jsonl has."""
-    config = load_config(tiny_run / "config.yaml")
-    dataset, recipe = read_dataset(config, Silent()), config.recipe
-    rest = (recipe, config.seed, config.direction)
-    general, tuned = (load_model(tiny_run / stage, "language_model") for stage in ("pretrain", "finetune"))
-    tasks = {
-        "pretrain": prepare_pretraining(read_corpus(config, Silent()), *rest)[0],
-        "finetune": finetuning_task(general.model, general.vocab, dataset.corpus, *rest),
-        "classify": classifying_task(tuned.model, tuned.vocab, dataset, *rest),
-    }
-    for stage, loss in first_losses(tiny_run).items():
-        task = tasks[stage]
-        assert float(f"{task.loss_and_grads(0, first_carry(task)).loss:.8g}") == loss
+# --- on a stage's data
 
 
 @pytest.mark.parametrize("plan", UNFREEZING)
 def test_nothing_thaws_in_the_middle_of_a_test(plan, tiny_run):
     config = load_config(tiny_run / "config.yaml")
     recipe = replace(config.recipe, classify=replace(config.recipe.classify, unfreezing=plan))
-    tuned = load_model(tiny_run / "finetune", "language_model")
-    task = classifying_task(tuned.model, tuned.vocab, read_dataset(config, Silent()), recipe, 1, "forward")
-    assert task.recipe.unfreezing == ("last" if plan == "last" else "full")
+    tuned = str(tiny_run / "finetune")
+    task, carry = _task(replace(config, stages=("classify",), pretrained=tuned, recipe=recipe), Silent())
+    assert task.recipe.unfreezing == ("last" if plan == "last" else "full") and len(carry) == 2

@@ -12,10 +12,11 @@ from ulmfit.batching import LMBatches
 from ulmfit.corpus import Corpus
 from ulmfit.datasets import Dataset, Split
 from ulmfit.errors import InputError
-from ulmfit.pipeline import Stage, classify, finetune, prepare_pretraining, pretrain, steps_in
+from ulmfit.pipeline import Stage, classify, finetune, pretrain, steps_in
 from ulmfit.progress import Silent
 from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
 from ulmfit.run_dir import RunDirectory
+from ulmfit.tasks import pretraining_task
 from ulmfit.text import tokenize
 from ulmfit.train import lm_loss, predict_logits
 from ulmfit.vocab import Vocab
@@ -88,20 +89,20 @@ def some_model(seed=0):
 def test_pretraining_holds_one_document_in_a_hundred_out():
     corpus = Corpus([f"word{n}" for n in range(200)])
     recipe = dataclasses.replace(RECIPE, vocab_size=1000)
-    task, vocab, valid = prepare_pretraining(corpus, recipe, 1, "forward")
+    task, vocab, valid = pretraining_task(corpus, recipe, 1, "forward")
     train = [tuple(d) for d in task.batches.documents]
     held_out = [tuple(d) for d in valid]
     assert len(train) == 198 and len(held_out) == 2 and not set(train) & set(held_out)
     assert sorted(train + held_out) == sorted(tuple(d) for d in corpus.encode(vocab))
-    others = prepare_pretraining(corpus, recipe, 2, "forward")[2]
+    others = pretraining_task(corpus, recipe, 2, "forward")[2]
     assert [tuple(d) for d in others] != held_out
-    same = prepare_pretraining(corpus, recipe, 1, "forward")[2]
+    same = pretraining_task(corpus, recipe, 1, "forward")[2]
     assert [tuple(d) for d in same] == held_out
 
 
 def test_backward_models_read_every_document_from_its_end():
-    forward, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "forward")
-    backward, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "backward")
+    forward, _, _ = pretraining_task(CORPUS, RECIPE, 1, "forward")
+    backward, _, _ = pretraining_task(CORPUS, RECIPE, 1, "backward")
     assert all(
         (a == b[::-1]).all() for a, b in zip(forward.batches.documents, backward.batches.documents, strict=True)
     )
@@ -109,9 +110,9 @@ def test_backward_models_read_every_document_from_its_end():
 
 def test_the_vocabulary_obeys_size_and_frequency():
     small = dataclasses.replace(RECIPE, vocab_size=12)
-    assert len(prepare_pretraining(CORPUS, small, 1, "forward")[1]) == 12
+    assert len(pretraining_task(CORPUS, small, 1, "forward")[1]) == 12
     frequent = dataclasses.replace(RECIPE, min_freq=2)
-    vocab = prepare_pretraining(CORPUS, frequent, 1, "forward")[1]
+    vocab = pretraining_task(CORPUS, frequent, 1, "forward")[1]
     assert "cat" in vocab and "three" not in vocab
 
 
@@ -143,15 +144,15 @@ def test_a_frozen_number_of_steps_counts_instead_of_epochs(stage):
 
 
 def test_a_limit_in_minutes_becomes_at_least_one_step():
-    task, _, _ = prepare_pretraining(CORPUS, RECIPE, 1, "forward")
+    task, _, _ = pretraining_task(CORPUS, RECIPE, 1, "forward")
     assert steps_in(0, task) == 1
-    few, many = (steps_in(m, prepare_pretraining(CORPUS, RECIPE, 1, "forward")[0]) for m in (0.01, 10))
+    few, many = (steps_in(m, pretraining_task(CORPUS, RECIPE, 1, "forward")[0]) for m in (0.01, 10))
     assert isinstance(many, int) and 1 < few < many
 
 
 def test_a_corpus_of_one_document_is_never_its_own_validation(stage):
     corpus = Corpus(["the cat sat on the mat ."])
-    task, _, valid = prepare_pretraining(corpus, RECIPE, 1, "forward")
+    task, _, valid = pretraining_task(corpus, RECIPE, 1, "forward")
     assert valid == [] and len(task.batches.documents) == 1
     assert pretrain(stage("a"), corpus, RECIPE, 1, "forward")[2]["perplexity"] is None
 
@@ -304,7 +305,7 @@ def test_nt_asgd_without_held_out_text_says_so(stage):
 def test_a_limit_in_minutes_is_measured_with_the_recipes_optimiser():
     """At a rate of SGD's, Adam would throw the weights so far that nothing is finite any more."""
     recipe = dataclasses.replace(RECIPE, pretrain=dataclasses.replace(NT_ASGD, lr=1e36, clip=1e-36))
-    assert steps_in(0.01, prepare_pretraining(CORPUS, recipe, 1, "forward")[0]) >= 1
+    assert steps_in(0.01, pretraining_task(CORPUS, recipe, 1, "forward")[0]) >= 1
 
 
 # --- stage 3

@@ -15,12 +15,13 @@ from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
 from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from .model_files import save_model
-from .pipeline import Stage, classify, finetune, from_scratch, prepare_pretraining, pretrain, steps_in
+from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .predictor import Predictor
-from .pretrained import load_pretrained, pretrained_sha256
+from .pretrained import load_pretrained, pretrained_sha256, starting_model
 from .progress import Silent
 from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
+from .tasks import pretraining_task
 
 
 def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
@@ -128,7 +129,7 @@ def read_corpus(config, progress):
 
 def _freeze_steps(config, corpus, minutes, progress):
     progress.message("timing a few steps")
-    task, _, _ = prepare_pretraining(corpus, config.recipe, config.seed, config.directions[0])
+    task, _, _ = pretraining_task(corpus, config.recipe, config.seed, config.directions[0])
     frozen = replace(config.recipe.pretrain, steps=steps_in(minutes, task))
     return replace(config, recipe=replace(config.recipe, pretrain=frozen))
 
@@ -151,10 +152,8 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
     if "pretrain" in config.stages:
         model, vocab, reports["pretrain"] = pretrain(stage("pretrain"), corpus, recipe, seed, direction)
         save("pretrain", model, vocab)
-    elif config.pretrained == SCRATCH:
-        model, vocab = from_scratch(dataset.corpus, recipe, seed)
     else:
-        model, vocab = load_pretrained(config.pretrained, direction)
+        model, vocab = starting_model(config, dataset.corpus, direction)
         if replace(model.size, head=recipe.size.head) != recipe.size:
             size = f"{model.size.embedding}/{model.size.hidden}/{model.size.layers}"
             progress.message(f"the language model has embedding/hidden/layers {size}; the recipe's size is not used")

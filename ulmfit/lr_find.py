@@ -3,23 +3,14 @@ the loss begins to fall and where it explodes. The weights that this makes are o
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from minilstm import MaskSource, NonFiniteError, clip_grad_norm
-from minilstm.params import assign
+from minilstm import NonFiniteError, clip_grad_norm
 
-from .batching import LMBatches, TextBatches, encode
-from .classifier import TextClassifier
-from .corpus import Corpus
 from .groups import group_lrs, layer_groups, lrs_by_name
-from .language_model import LanguageModel, grow_vocabulary
 from .optimizers import make_optimizer
-from .text import tokenize
-from .train import ClassifierTask, LMTask
-from .vocab import Vocab
 
 MEMORY = 10  # the smoothed loss is a mean over about so many steps
 
@@ -82,28 +73,3 @@ def suggest(steps) -> Suggestions:
         return Suggestions(None, None)
     slopes = np.diff(smoothed[: lowest + 1])  # the rates are evenly spaced on a logarithmic scale
     return Suggestions(float(lrs[slopes.argmin()]), float(lrs[lowest] / 10))
-
-
-# --- something to train: stage 1 has pipeline.prepare_pretraining
-
-
-def finetuning_task(model, vocab, texts, recipe, seed, direction) -> LMTask:
-    """The training task of stage 2, on a language model with its vocabulary grown by that of the texts."""
-    corpus = Corpus(texts)
-    union = vocab.union(Vocab.build(corpus.counts(), max_size=10**6, min_freq=1))
-    grown = LanguageModel(len(union), model.size, rng=np.random.default_rng(seed))
-    assign(grown.params, grow_vocabulary(model.params, union.rows_in(vocab)))
-    documents = [d[::-1] if direction == "backward" else d for d in corpus.encode(union)]
-    stage = recipe.finetune
-    batches = LMBatches(documents, stage.batch_size, stage.bptt, seed, variable=stage.variable_bptt)
-    return LMTask(grown, batches, stage, MaskSource(seed))
-
-
-def classifying_task(model, vocab, dataset, recipe, seed, direction) -> ClassifierTask:
-    """The training task of stage 3. No plan thaws its layers within a few steps: all are trained, or the `last`."""
-    plan = "last" if recipe.classify.unfreezing == "last" else "full"
-    texts = [encode(tokenize(t), vocab, direction) for t in dataset.train.texts]
-    classifier = TextClassifier(len(vocab), model.size, len(dataset.classes), rng=np.random.default_rng(seed))
-    assign(classifier.encoder.params, model.encoder.params)
-    batches = TextBatches(texts, dataset.train.labels, recipe.classify.batch_size, seed)
-    return ClassifierTask(classifier, batches, replace(recipe.classify, unfreezing=plan), MaskSource(seed))

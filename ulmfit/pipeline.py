@@ -8,24 +8,21 @@ Every stage trains in `_train`, which logs each step, saves a checkpoint every m
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from minilstm import MaskSource
-from minilstm.params import assign, count_params
+from minilstm.params import count_params
 
-from .batching import LMBatches, TextBatches, encode
-from .classifier import TextClassifier
+from .batching import LMBatches, encode
 from .corpus import Corpus
 from .errors import InputError
 from .groups import layer_groups
-from .language_model import LanguageModel, grow_vocabulary
 from .metrics import error_percent, perplexity
 from .optimizers import averaged, begin_averaging, make_optimizer
+from .tasks import classifying_task, finetuning_task, in_direction, pretraining_task
 from .text import tokenize
-from .train import ClassifierTask, LMTask, fit, lm_loss, predict_logits
-from .vocab import Vocab
+from .train import fit, lm_loss, predict_logits
 
 CHECKPOINT_SECONDS = 60
 
@@ -39,14 +36,6 @@ class Stage:
     progress: object
 
 
-def prepare_pretraining(corpus: Corpus, recipe, seed, direction):
-    """-> the training task of stage 1, its vocabulary, and the documents held out for validation (one in a hundred)"""
-    vocab = Vocab.build(corpus.counts(), max_size=recipe.vocab_size, min_freq=recipe.min_freq)
-    train, valid = _hold_out(_in_direction(corpus.encode(vocab), direction), seed)
-    model = LanguageModel(len(vocab), recipe.size, rng=np.random.default_rng(seed))
-    return _lm_task(model, train, recipe.pretrain, seed), vocab, valid
-
-
 def steps_in(minutes, task, n_timed=8) -> int:
     """How many training steps fit into so many minutes on this machine, from the median of a few (the first two are
     warm-up). They train the task's model, which is of no use afterwards."""
@@ -56,59 +45,31 @@ def steps_in(minutes, task, n_timed=8) -> int:
 
 def pretrain(stage, corpus: Corpus, recipe, seed, direction):
     """Stage 1: a language model from scratch -> model, vocabulary, what to report."""
-    task, vocab, valid = prepare_pretraining(corpus, recipe, seed, direction)
+    task, vocab, valid = pretraining_task(corpus, recipe, seed, direction)
     report = _train_lm(stage, task, valid, seed)
     return task.model, vocab, report | {"vocab_size": len(vocab), "unknown_percent": 100 * corpus.unknown_share(vocab)}
 
 
-def from_scratch(texts, recipe, seed):
-    """In place of stage 1: a language model that knows the task's words and nothing else -> model, vocabulary."""
-    vocab = Vocab.build(Corpus(texts).counts(), max_size=10**6, min_freq=1)
-    return LanguageModel(len(vocab), recipe.size, rng=np.random.default_rng(seed)), vocab
-
-
 def finetune(stage, model, vocab, texts, recipe, seed, direction, *, valid_texts=()):
-    """Stage 2: the language model on the task's own text -> model, vocabulary, what to report.
-
-    The vocabulary is the union of both: words of the task that the model has not met get the mean of all rows.
-    """
-    corpus = Corpus(texts)
-    task_vocab = Vocab.build(corpus.counts(), max_size=10**6, min_freq=1)
-    union = vocab.union(task_vocab)
-    grown = LanguageModel(len(union), model.size, rng=np.random.default_rng(seed))
-    assign(grown.params, grow_vocabulary(model.params, union.rows_in(vocab)))
-    documents = _in_direction(corpus.encode(union), direction)
-    valid = _in_direction(Corpus(valid_texts).encode(union), direction)
-    task = _lm_task(grown, documents, recipe.finetune, seed)
+    """Stage 2: the language model on the task's own text -> model, vocabulary, what to report."""
+    task, union = finetuning_task(model, vocab, texts, recipe, seed, direction)
+    valid = in_direction(Corpus(valid_texts).encode(union), direction)
     report = _train_lm(stage, task, valid, seed)
-    report |= {"vocab_size": len(union), "new_words": len(union) - len(vocab)}
-    return grown, union, report
+    return task.model, union, report | {"vocab_size": len(union), "new_words": len(union) - len(vocab)}
 
 
 def classify(stage, model, vocab, dataset, recipe, seed, direction):
     """Stage 3: a classifier on the language model's encoder -> classifier, running statistics, what to report."""
-    train, valid = (
-        [encode(tokenize(t), vocab, direction) for t in part.texts]
-        for part in (dataset.train, dataset.valid)
-    )
-    size = replace(model.size, head=recipe.size.head)
-    classifier = TextClassifier(len(vocab), size, len(dataset.classes), rng=np.random.default_rng(seed))
-    assign(classifier.encoder.params, model.encoder.params)
-    batches = TextBatches(train, dataset.train.labels, recipe.classify.batch_size, seed)
-    task = ClassifierTask(classifier, batches, recipe.classify, MaskSource(seed))
+    task = classifying_task(model, vocab, dataset, recipe, seed, direction)
+    valid = [encode(tokenize(text), vocab, direction) for text in dataset.valid.texts]
     windows = {"bptt": recipe.classify.bptt, "max_tokens": recipe.classify.max_tokens}
 
     def validate(stats):
-        predicted = predict_logits(classifier, stats, valid, **windows).argmax(axis=1)
+        predicted = predict_logits(task.model, stats, valid, **windows).argmax(axis=1)
         return {"validation_error": error_percent(dataset.valid.labels, predicted)}
 
-    stats, report = _train(stage, task, validate, initial_carry=classifier.initial_stats())
-    return classifier, tuple(stats), report
-
-
-def _lm_task(model, documents, recipe, seed):
-    batches = LMBatches(documents, recipe.batch_size, recipe.bptt, seed, variable=recipe.variable_bptt)
-    return LMTask(model, batches, recipe, MaskSource(seed))
+    stats, report = _train(stage, task, validate, initial_carry=task.model.initial_stats())
+    return task.model, tuple(stats), report
 
 
 def _train_lm(stage, task, valid, seed):
@@ -162,16 +123,3 @@ def _train(stage, task, validate, initial_carry=None):
     seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
     report = {"seconds": seconds, "steps": n_steps, "tokens": tokens, "parameters": count_params(params)}
     return carry, {**report, "tokens_per_second": tokens / seconds, **validation}
-
-
-def _in_direction(documents, direction):
-    return [d[::-1] for d in documents] if direction == "backward" else documents
-
-
-def _hold_out(documents, seed, share=0.01):
-    """-> most documents for training, a hundredth of them (chosen by seed alone) for validation"""
-    if len(documents) < 2:
-        return documents, []  # nothing to hold out: no validation perplexity
-    order = np.random.default_rng(seed).permutation(len(documents))
-    n_valid = max(1, round(share * len(documents)))
-    return [documents[n] for n in sorted(order[n_valid:])], [documents[n] for n in sorted(order[:n_valid])]

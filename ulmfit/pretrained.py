@@ -1,4 +1,5 @@
-"""The language model that the stages after pre-training start from: the package's own, or one from a folder.
+"""The language model that the stages after pre-training start from: the package's own, one from a folder, or one that
+knows nothing yet.
 
 The package brings two, one that reads forward and one that reads backward, in ulmfit/models; the README there is
 their card.
@@ -7,11 +8,27 @@ their card.
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from .config import SCRATCH, SHIPPED
+from .corpus import Corpus
 from .errors import InputError
+from .language_model import LanguageModel
 from .model_files import MODEL, load_model
+from .tasks import task_vocabulary
 
 MODELS = Path(__file__).parent / "models"
+
+
+def starting_model(config, texts, direction):
+    """What a RunConfig says: -> a language model and its vocabulary. Raises InputError.
+
+    texts: the task's own. From SCRATCH the model has random weights, and all words of these and no others.
+    """
+    if config.pretrained != SCRATCH:
+        return load_pretrained(config.pretrained, direction)
+    vocab = task_vocabulary(Corpus(texts))
+    return LanguageModel(len(vocab), config.recipe.size, rng=np.random.default_rng(config.seed)), vocab
 
 
 def model_folder(pretrained, direction) -> Path:
@@ -25,7 +42,7 @@ def model_folder(pretrained, direction) -> Path:
         return folder / direction
     if pretrained == SHIPPED:
         raise InputError(f"{folder / direction}: the package's model is missing; install minilstm anew, "
-                         f"or give --pretrained a folder, or {SCRATCH}")  # fmt: skip
+                         f"or name another model")  # fmt: skip
     return folder
 
 

@@ -2,19 +2,19 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from .config import SCRATCH
 from .config_files import change_recipe, choose_recipe
 from .errors import InputError
 from .experiment import read_corpus, read_dataset
-from .lr_find import classifying_task, finetuning_task, range_test, suggest
-from .pipeline import from_scratch, prepare_pretraining
+from .lr_find import range_test, suggest
 from .plots import plot_range, plot_rates
-from .pretrained import load_pretrained
+from .pretrained import starting_model
 from .progress import ConsoleProgress
 from .rate_curves import recipe_panels, schedule_panels
 from .schedules import SCHEDULES
+from .tasks import classifying_task, finetuning_task, pretraining_task
 
 NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
 
@@ -49,14 +49,14 @@ def _task(config, progress):
     """-> what range_test trains, and its first carry"""
     (stage,), recipe, seed, direction = config.stages, config.recipe, config.seed, config.direction
     if stage == "pretrain":
-        return prepare_pretraining(read_corpus(config, progress), recipe, seed, direction)[0], None
+        return pretraining_task(read_corpus(config, progress), recipe, seed, direction)[0], None
     dataset = read_dataset(config, progress)
-    if config.pretrained == SCRATCH:
-        model, vocab = from_scratch(dataset.corpus, recipe, seed)
-    else:
-        model, vocab = load_pretrained(config.pretrained, direction)
+    model, vocab = starting_model(config, dataset.corpus, direction)
     if stage == "finetune":
-        return finetuning_task(model, vocab, dataset.corpus, recipe, seed, direction), None
+        return finetuning_task(model, vocab, dataset.corpus, recipe, seed, direction)[0], None
+    # no plan thaws its layers within a few steps: all of them are trained, or only ever the head
+    plan = "last" if recipe.classify.unfreezing == "last" else "full"
+    recipe = replace(recipe, classify=replace(recipe.classify, unfreezing=plan))
     task = classifying_task(model, vocab, dataset, recipe, seed, direction)
     return task, task.model.initial_stats()
 
