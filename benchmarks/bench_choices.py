@@ -3,8 +3,8 @@
     python benchmarks/bench_choices.py --data-dir DIR --seeds 1 2 3 --jobs 2
 
 fine-tunes the shipped forward model and trains a classifier for every variant and seed, and writes one row each to
-benchmarks/results/choices.csv; what is there already is not measured again. The seed decides the
-validation split as well, and is the same for all variants. The test set is never looked at.
+benchmarks/results/choices.csv; what is there already, of the same shipped model, is not measured again. The seed
+decides the validation split as well, and is the same for all variants. The test set is never looked at.
 """
 
 import argparse
@@ -15,13 +15,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from ulmfit.pretrained import pretrained_sha256
+
 RESULTS = Path(__file__).parent / "results" / "choices.csv"
 COLUMNS = ("variant", "changes", "seed", "validation_error", "finetune_perplexity", "model_sha256", "commit")
 
 VARIANTS = {  # what differs from the recipe `laptop`, as --set takes it
     "laptop, the default": (),
     "two steps of unfreezing, as in the scripts": ("classify.unfreezing=two_step",),
-    "chain-thaw": ("classify.unfreezing=chain_thaw",),
     "no gradual unfreezing": ("classify.unfreezing=full",),
     "AR and TAR, as in the paper": ("finetune.ar=2", "finetune.tar=1", "classify.ar=2", "classify.tar=1"),
     "the scripts' beta": ("finetune.betas=[0.8, 0.99]", "classify.betas=[0.8, 0.99]"),
@@ -38,7 +39,7 @@ def measure(variants, seed, data_dir) -> list[dict]:
     from ulmfit.config_files import change_recipe
     from ulmfit.datasets import load_dataset
     from ulmfit.pipeline import Stage, classify, finetune
-    from ulmfit.pretrained import load_pretrained, pretrained_sha256
+    from ulmfit.pretrained import load_pretrained
     from ulmfit.progress import Silent
     from ulmfit.provenance import commit
     from ulmfit.recipes import LAPTOP
@@ -87,6 +88,8 @@ def main():
     asked = parser.parse_args()
     with open(RESULTS, encoding="utf-8", newline="") as f:
         rows = list(csv.DictReader(f))
+    model = pretrained_sha256("shipped", "forward")
+    rows = [row for row in rows if row["variant"] in VARIANTS and row["model_sha256"] == model]
     done = {(row["variant"], row["seed"]) for row in rows}
     if asked.jobs > 1:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the processes below take it over

@@ -9,6 +9,7 @@ that ships, that is after this rounding.
 import argparse
 import hashlib
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def command(config) -> str:
     """The command that made the run, with a --set for everything in which its recipe is not the laptop's."""
     recipe = dict(dotted(config["recipe"]))
     usual = dict(dotted(asdict(LAPTOP)))
-    changes = [f"--set {name}={value}" for name, value in recipe.items() if value != usual[name]]
+    other = {name: one_line(value) for name, value in recipe.items() if value != usual[name]}
+    changes = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in other.items()]
     text, direction, seed = Path(config["pretrain_text"]).name, config["direction"], config["seed"]
     out = f"runs/wiki_{direction}"
     return " ".join(["ulmfit pretrain", f"--text {text} --direction {direction} --seed {seed}", *changes, "--out", out])
@@ -106,7 +108,7 @@ this card from two finished runs; all the numbers are in `card.json` beside each
 - **WikiText-2** is measured on the files as they ship, weights rounded to float16, on the official valid and test text.
 - **Recipe**: `{size}`, and `{pretrain}`.
 - **Commit** `{commit}`; {versions}.
-- **Commands** (the text is named by its file; two cores, one thread for each of the two runs):
+- **Commands**, with the defaults of that commit (the text is named by its file; two cores, one thread a run):
 
 ```
 {commands}
@@ -137,7 +139,7 @@ def table(cards) -> str:
 
 
 def one_line(plain) -> str:
-    return yaml.safe_dump(plain, default_flow_style=True, width=10**6, sort_keys=False).strip()
+    return yaml.safe_dump(plain, default_flow_style=True, width=10**6, sort_keys=False).removesuffix("...\n").strip()
 
 
 def card_text(cards) -> str:
