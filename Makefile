@@ -6,7 +6,7 @@ help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
 	@echo "  ARGS='...' adds options to quickstart and test, PYTHON=python3.12 chooses another Python"
 
-quickstart: .venv/made-run   ## train a question classifier from nothing, in a minute or two
+quickstart: .venv/made-run   ## a question classifier on the shipped model, in two minutes
 	@.venv/bin/ulmfit quickstart $(ARGS)
 
 test: .venv/made-dev         ## the whole test suite

@@ -3,9 +3,10 @@
     python benchmarks/collect_runs.py runs/trec6-1 runs/trec6-2 runs/trec6-3
     python benchmarks/collect_runs.py --experiment two_step runs/two_step-1
 
-A row says what was run, on which commit and machine, and every number that the README shows; the run directory's
-config.yaml replays it, and the row holds its recipe. A run that is in the file already (same experiment, data, start,
-seed, direction and commit) is replaced.
+A row says what was run, on which commit and machine, and every number that the README shows. Its last column is the
+run's config.yaml as JSON, which is YAML, too: saved as a file it replays with `ulmfit run --config FILE`, once folders
+are added that are not those of this machine. A run that is in the file already (same commit and configuration) is
+replaced.
 """
 
 import argparse
@@ -16,12 +17,14 @@ from pathlib import Path
 import yaml
 
 RESULTS = Path(__file__).parent / "results" / "runs.csv"
-KEY = ("experiment", "dataset", "n_train", "start", "seed", "direction", "commit")
+KEY = ("experiment", "dataset", "n_train", "start", "seed", "direction", "commit", "config")
+PATHS = ("data_dir", "test_file", "pretrained", "pretrain_text")
 COLUMNS = (
-    *KEY, "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
+    *KEY[:-1], "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
     "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
     "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "forward_error", "backward_error",
-    "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor", "recipe",
+    "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor",
+    "pretrained_sha256", "config",
 )  # fmt: skip
 
 
@@ -47,8 +50,14 @@ def row_of(run, experiment="") -> dict:
         "ci95_low": low,
         "ci95_high": high,
         **{f"{d}_error": error for d, error in metrics["test_error_by_direction"].items()},
-        "recipe": json.dumps(config["recipe"], separators=(",", ":")),
+        "pretrained_sha256": " ".join(metrics.get("pretrained_sha256", {}).values()),
+        "config": json.dumps(config | {name: named(config.get(name)) for name in PATHS}, separators=(",", ":")),
     }
+
+
+def named(path):
+    """A path of this machine by its last name."""
+    return path and Path(path).name
 
 
 def read_rows() -> list[dict]:

@@ -1,6 +1,7 @@
 """The tables of the READMEs, each made of a file in benchmarks/results. report.py puts them in their places."""
 
 import csv
+import json
 import statistics
 from pathlib import Path
 
@@ -33,7 +34,11 @@ def chosen(dataset, experiment="", **wanted):
     """The rows of an experiment, of several measurements (other commits) the last in the file; [] if there are none."""
     wanted = {"dataset": dataset, "experiment": experiment, **wanted}
     rows = [row for row in read_rows() if all(row[k] == v for k, v in wanted.items())]
-    return [row for row in rows if row["commit"] == rows[-1]["commit"]]
+    return [row for row in rows if made_of(row) == made_of(rows[-1])]
+
+
+def made_of(row):
+    return row["commit"], row["n_train"], json.loads(row["config"])["recipe"]
 
 
 def wilson(error, n):

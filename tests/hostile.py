@@ -1,7 +1,9 @@
 """Files of PyTorch written by hand, good and hostile ones: an assembler of pickles, and the two forms around them."""
 
 import io
+import signal
 import struct
+import tarfile
 import time
 import tracemalloc
 import zipfile
@@ -79,13 +81,26 @@ def stream_form(pickle, storages=None, *, little=b"\x88", start=START, keys=None
     return start + machine + pickle + keys + b"".join(struct.pack("<q", n) + data for n, data in storages.values())
 
 
+def tar_of_names(n, kind=tarfile.GNUTYPE_LONGNAME):
+    """A tar archive of nothing but n headers for the member after them, which Python reads each inside the last."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 1
+    return (header.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(tarfile.BLOCKSIZE, b"\0")) * n + bytes(2 * tarfile.BLOCKSIZE)
+
+
 # --- what a refusal must be like
 
-SECONDS, BYTES = 1.0, 30e6
+SECONDS, BYTES, PATIENCE = 1.0, 30e6, 20
 
 
 def refused(read, *arguments):
-    """The one line in which something is refused; quickly, and without taking memory."""
+    """The one line in which something is refused; quickly, without taking memory, and without waiting."""
+
+    def give_up(*_):
+        raise AssertionError(f"still waiting after {PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE)
     tracemalloc.start()
     start = time.process_time()
     try:
@@ -97,6 +112,8 @@ def refused(read, *arguments):
     finally:
         seconds, (_, most) = time.process_time() - start, tracemalloc.get_traced_memory()
         tracemalloc.stop()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     assert seconds < SECONDS and most < BYTES, f"{seconds:.1f} s, {most / 1e6:.0f} MB: {message:.100}"
     assert len(message.splitlines()) == 1 and message.isprintable() and len(message) < 2500
     return message

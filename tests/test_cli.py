@@ -1,5 +1,6 @@
 """Every command, end to end, on data of a few rows. What goes wrong is in test_bad_input_*.py."""
 
+import ast
 import csv
 import io
 import itertools
@@ -10,14 +11,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_helpers import CLASSES, QUESTIONS, TINY, make_data, predict_json, start, succeeds, train, ulmfit
 
 from minilstm import load_arrays
+from ulmfit.config import SCRATCH, SHIPPED
 from ulmfit.predictor import Predictor
-from ulmfit.recipes import QUICKSTART
+from ulmfit.recipes import QUICKSTART, RECIPES
 
 COMMANDS = (
     "quickstart", "run", "pretrain", "finetune", "classify", "evaluate", "predict", "perplexity", "generate", "lr-find",
@@ -55,6 +58,42 @@ def test_help_lists_the_commands_each_in_one_line(arguments):
     places = [answer.out.index(f"\n  {command} ") for command in COMMANDS]
     assert places == sorted(places)
     assert "..." not in answer.out.split("Commands:")[1]
+
+
+@pytest.mark.parametrize("command", ["run", "pretrain", "finetune", "classify", "lr-find"])
+def test_help_names_all_recipes(command):
+    said = " ".join(succeeds(command, "--help").out.split())
+    assert f"Sizes and training constants: {', '.join(RECIPES)}." in said
+
+
+def test_the_shipped_model_is_named_in_one_place():
+    """And what is typed for it is what the help says."""
+    files = (Path(__file__).parents[1] / "ulmfit").rglob("*.py")
+    nodes = ((f.name, node) for f in files for node in ast.walk(ast.parse(f.read_text(encoding="utf-8"))))
+    assert [name for name, node in nodes if isinstance(node, ast.Constant) and node.value == SHIPPED] == ["config.py"]
+    for command in ("run", "finetune", "classify", "lr-find"):
+        assert f"--pretrained {SHIPPED}|{SCRATCH}|FOLDER" in succeeds(command, "--help").out
+    for command in ("perplexity", "generate"):
+        assert f"--model {SHIPPED}|FOLDER" in succeeds(command, "--help").out
+
+
+@pytest.mark.parametrize("command, entry", [
+    ("finetune", "ulmfit.train_commands._run"), ("classify", "ulmfit.train_commands._run"),
+    ("run", "ulmfit.train_commands._run"), ("lr-find", "ulmfit.rate_answers.find_rate"),
+])  # fmt: skip
+@pytest.mark.parametrize("typed, meant", [([], SHIPPED), (["--pretrained", SHIPPED], SHIPPED),
+                                          (["--pretrained", SCRATCH], SCRATCH)])  # fmt: skip
+def test_training_starts_from_the_shipped_model(command, entry, typed, meant, tmp_path, monkeypatch):
+    configs = []
+    monkeypatch.setattr(entry, lambda *a, **_: configs.extend(x for x in a if hasattr(x, "pretrained")))
+    succeeds(command, "questions", "--out", tmp_path / "out", *typed)
+    assert [config.pretrained for config in configs] == [meant]
+
+
+def test_help_reads_no_configuration():
+    """ulmfit.config would take a quarter of the time in which --help answers."""
+    code = "import sys, ulmfit.cli; sys.exit('ulmfit.config' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_python_m_ulmfit_is_ulmfit():
@@ -211,6 +250,51 @@ def test_ctrl_c_before_there_is_a_run(tiny_data, tmp_path, monkeypatch):
     assert (answer.code, answer.err) == (130, "error: stopped; to go on: the same command again\n")
 
 
+def test_ctrl_c_in_quickstart_says_how_to_get_its_comparison(tmp_path, monkeypatch):
+    """Its second run can be resumed like any other, but then it would be compared with nothing."""
+    runs = []
+
+    def train_or_stop(config, out, **_):
+        (out / "without").mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").touch()
+        runs.append(out)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("ulmfit.experiment.run_experiment", train_or_stop)
+    monkeypatch.setattr("ulmfit.plots.plot_run", lambda out: None)
+    answer = ulmfit("quickstart", "--out", tmp_path / "q")
+    assert (answer.code, answer.err) == (130, "error: stopped; to go on: the same command again\n")
+    assert runs == [tmp_path / "q", tmp_path / "q" / "without"]
+
+
+OUT_OF_MEMORY = {  # where it happens -> the command, which stage's batch_size may help
+    "experiment.run_experiment": (["run", "questions", "--out", "new"], "classify"),
+    "experiment.load_dataset": (["finetune", "questions", "--out", "new"], "finetune"),
+    "rate_answers.find_rate": (["lr-find", "questions"], "classify"),
+    "experiment.prepare": (["quickstart", "--out", "new"], None),
+    "lm_answers.print_perplexity": (["perplexity", "x.txt"], None),
+    "lm_answers.print_import": (["import-fastai", "x.tgz", "--out", "new"], None),
+}
+
+
+@pytest.mark.parametrize("place", OUT_OF_MEMORY)
+@pytest.mark.parametrize("error, said", [(MemoryError("of 9 TiB"), "out of memory (of 9 TiB)"),
+                                         (MemoryError(), "out of memory")])  # fmt: skip
+def test_out_of_memory(place, error, said, tmp_path, monkeypatch):
+    """Only who trains with --set can make the batches smaller."""
+    command, stage = OUT_OF_MEMORY[place]
+    remedy = f"; a smaller batch_size helps, e.g. --set {stage}.batch_size=16" if stage else ""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"ulmfit.{place}", fail)
+    answer = ulmfit(*command)
+    assert (answer.code, answer.err) == (1, f"error: {said}{remedy}\n")
+
+
 def test_a_real_ctrl_c_in_the_middle_of_training(tiny_data, tmp_path, tiny_run):
     out = tmp_path / "run"
     steps = ["--set", "classify.epochs=500"]  # two seconds: more than can be done before the signal comes
@@ -341,5 +425,6 @@ def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the
     config = asked[0][0]
     assert (config.dataset, config.pretrained, config.data_dir, config.seed) == ("questions", "shipped", None, 3)
     assert config.stages == ("finetune", "classify") and config.recipe == QUICKSTART
-    assert asked == [(config, out, {"overwrite": True}), (replace(config, pretrained="none"), out / "without", {})]
+    again = {"go_on": "the same command again"}
+    assert asked == [(config, out, {"overwrite": True}), (replace(config, pretrained="none"), out / "without", again)]
     assert shown == [(1, out, 2)]

@@ -46,7 +46,10 @@ def written(tmp_path, text):
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_comes_back_as_it_was(name, tmp_path):
-    config = some_config(recipe=RECIPES[name], data_dir="d ä/ö: x", n_train=100, direction="both", seed=2**40)
+    config = some_config(
+        recipe=RECIPES[name], data_dir="d ä/ö: x", n_train=100, direction="both", seed=2**40,
+        pretrained_sha256=("0e1", "0e2"),
+    )  # fmt: skip
     save_config(config, tmp_path / "c.yaml")
     assert load_config(tmp_path / "c.yaml") == config
     assert "!!" not in (tmp_path / "c.yaml").read_text()  # plain YAML, which any program can read
@@ -123,6 +126,7 @@ WRONG = {
     "stages out of order": ({"stages": ["classify", "finetune"]}, "stages: expected .*in this order"),
     "no language model": ({"pretrained": None}, "pretrained: without the stage pretrain, finetune needs shipped, none"),
     "two language models": ({"stages": ["pretrain"]}, "pretrained: the stage pretrain makes a new language model"),
+    "one name of a model file": ({"pretrained_sha256": "abc"}, "pretrained_sha256: expected a list, got 'abc'"),
     "no data set": ({"dataset": None}, "dataset: classify needs one"),
 }
 
@@ -135,23 +139,20 @@ def test_what_does_not_fit_is_named_in_one_line_with_its_file(changes, message, 
     assert str(e.value).startswith(f"{path}: ") and "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("stage, n", [("pretrain", 4), ("finetune", 4), ("classify", 5)])
-def test_as_many_rates_as_layer_groups_where_the_recipe_sets_the_size(stage, n):
-    """Of a ready model's size nothing is known here; groups.py looks when it is there."""
-    changes = {f"recipe__{stage}__lr_multipliers": [1.0] * (n + 1)}
-    start = {"stages": ["pretrain", "finetune", "classify"], "pretrained": None}
-    for scratch in (start, {"pretrained": "none"}):
-        if stage in scratch.get("stages", ["finetune", "classify"]):
-            with pytest.raises(InputError, match=f"^recipe.{stage}.lr_multipliers: expected {n}, .*, got {n + 1}$"):
-                from_plain(RunConfig, plain(**changes, **scratch))
-            from_plain(RunConfig, plain(**{f"recipe__{stage}__lr_multipliers": [1.0] * n}, **scratch))
-    assert from_plain(RunConfig, plain(**changes)).pretrained == "shipped"
+@pytest.mark.parametrize("multipliers", [[], [1.0], [0.5] * 9])
+def test_any_number_of_rates_will_do(multipliers):
+    """They are counted from the top: see groups.py."""
+    stages = ["pretrain", "finetune", "classify"]
+    changes = {f"recipe__{stage}__lr_multipliers": multipliers for stage in stages}
+    config = from_plain(RunConfig, plain(stages=stages, pretrained=None, **changes))
+    assert config.recipe.finetune.lr_multipliers == tuple(multipliers)
 
 
 def test_a_configuration_of_an_earlier_version_means_what_it_meant():
     """Without the keys that have been added since: their defaults switch everything off that was not there."""
     added = {
-        "pretrain": ["lr_multipliers", "cut_frac", "ratio", "ar", "tar", "variable_bptt", "optimizer", "nonmono"],
+        "pretrain": ["lr_multipliers", "cut_frac", "ratio", "ar", "tar", "variable_bptt", "scale_lr", "optimizer",
+                     "nonmono"],
         "classify": ["lr_multipliers", "cut_frac", "ratio", "ar", "tar", "restart", "warm_cut_frac", "bptt"],
     }
     data = plain()
@@ -161,6 +162,7 @@ def test_a_configuration_of_an_earlier_version_means_what_it_meant():
     recipe = from_plain(RunConfig, data).recipe
     for stage in (recipe.pretrain, recipe.finetune, recipe.classify):
         assert (stage.ar, stage.tar, stage.cut_frac, stage.ratio, stage.lr_multipliers) == (0, 0, 0.1, 32, None)
+    assert recipe.pretrain.scale_lr  # as it was wherever windows were variable
     assert not recipe.pretrain.variable_bptt and recipe.pretrain.optimizer == "adam" and not recipe.classify.restart
 
 

@@ -136,6 +136,9 @@ def test_imdb_folders_bring_unlabelled_reviews_and_honest_notes(tmp_path):
     assert data.corpus == data.train.texts + [f"train/unsup {i}" for i in range(4)]
     assert data.notes == ("read from aclImdb, which is not the official archive: not verified",
                           "8 train, 8 test reviews, not 25,000 each")
+    few = load_dataset("imdb", data_dir=tmp_path, n_train=4)
+    assert sorted(few.corpus) == sorted(few.train.texts) and len(few.corpus) == 4
+    assert few.notes[-1] == "4 of 6 train rows are used, and none of the 4 unlabelled texts"
     (tmp_path / "aclImdb_v1.tar.gz").write_bytes(b"altered")
     assert "sha256 is" in refusal(load_dataset, "imdb", data_dir=tmp_path)
     assert "no IMDb here; expected aclImdb_v1.tar.gz" in refusal(load_dataset, "imdb", data_dir=tmp_path / "none")

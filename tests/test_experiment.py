@@ -12,11 +12,12 @@ import pytest
 from tiny import DROPOUTS, SIZE
 
 from minilstm import NonFiniteError, load_arrays
-from ulmfit import baseline, experiment, pipeline, pretrained
+from ulmfit import baseline, experiment, pipeline, pretrained, testing
 from ulmfit.config import SCRATCH, SHIPPED, STAGES, RunConfig
 from ulmfit.config_files import load_config
 from ulmfit.errors import InputError
 from ulmfit.experiment import run_experiment
+from ulmfit.model_files import load_model, save_model
 from ulmfit.predictor import Predictor
 from ulmfit.progress import Silent
 from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
@@ -33,7 +34,7 @@ MODELS = ("model.safetensors", "vocab.json")
 @pytest.fixture(autouse=True)
 def no_baseline(monkeypatch):
     """scikit-learn takes a second to import; the baseline is tested by itself."""
-    monkeypatch.setattr(experiment, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+    monkeypatch.setattr(testing, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
 
 
 def text(kind, k):
@@ -64,7 +65,7 @@ def finished(data, tmp_path_factory):
     """-> the folder of a run in both directions, and its metrics"""
     out = tmp_path_factory.mktemp("runs") / "both"
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(experiment, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+        m.setattr(testing, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
         return out, run_experiment(config(data, direction="both"), out)
 
 
@@ -129,7 +130,7 @@ def test_stages_add_up_both_directions(finished):
     _, metrics = finished
     for stage, total in metrics["stages"].items():
         each = [metrics["directions"][d][stage] for d in ("forward", "backward")]
-        for key in ("steps", "tokens", "seconds"):
+        for key in ("steps", "tokens", "seconds", "parameters"):
             assert total[key] == pytest.approx(each[0][key] + each[1][key])
         number = "validation_error" if stage == "classify" else "perplexity"
         assert total[number] == pytest.approx((each[0][number] + each[1][number]) / 2)
@@ -319,7 +320,7 @@ def test_other_test_texts_change_no_model(finished, data, tmp_path):
 
 def test_the_baseline_learns_from_training_and_validation_rows(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(experiment, "linear_baseline", lambda *args: seen.append(args))
+    monkeypatch.setattr(testing, "linear_baseline", lambda *args: seen.append(args))
     metrics = run_experiment(config(data), tmp_path / "run")
     (texts, labels, test), = seen
     assert metrics["baseline_error"] is None  # as without scikit-learn
@@ -329,7 +330,7 @@ def test_the_baseline_learns_from_training_and_validation_rows(data, tmp_path, m
 
 def test_with_n_train_the_baseline_learns_from_so_many_texts_too(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(experiment, "linear_baseline", lambda *args: seen.append(args))
+    monkeypatch.setattr(testing, "linear_baseline", lambda *args: seen.append(args))
     run_experiment(config(data, n_train=8), tmp_path / "run")
     assert len(seen[0][0]) == len(seen[0][1]) == 8
 
@@ -400,6 +401,147 @@ def test_the_shipped_models_are_what_a_run_starts_from(finished, data, tmp_path,
         run_experiment(cfg, tmp_path / "again")
 
 
+def both_ways(out, folder):
+    """The language models of a run in both directions, as a folder to start from."""
+    for direction in ("forward", "backward"):
+        shutil.copytree(out / direction / "pretrain", folder / direction)
+    return folder
+
+
+def sha256_of(folder):
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def another_model(folder):
+    """The same model but for one number."""
+    loaded = load_model(folder, "language_model")
+    loaded.model.params["decoder.bias"][0] += 1
+    save_model(folder, loaded.model, loaded.vocab, loaded.direction)
+
+
+class Listening(KilledAt):
+    """What is told to the user."""
+
+    def __init__(self, *where):
+        super().__init__(*where or (None, None))
+        self.messages = []
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+def remove_backward(models):
+    shutil.rmtree(models / "backward")
+
+
+def swap_backward(models):
+    remove_backward(models)
+    shutil.copytree(models / "forward", models / "backward")
+
+
+def cut_backward(models):
+    path = models / "backward" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+WRONG_STARTS = {
+    "a typo": (shutil.rmtree, "models: no such folder"),
+    "one direction alone": (remove_backward, "models: has a model in forward/ and none in backward/; .*--direction f"),
+    "the wrong direction": (swap_backward, "backward: reads forward, and a backward one is needed; name a folder with"),
+    "damaged": (cut_backward, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("spoil, message", WRONG_STARTS.values(), ids=WRONG_STARTS)
+def test_the_start_of_every_direction_is_checked_before_any_training(spoil, message, finished, data, tmp_path):
+    models = both_ways(finished[0], tmp_path / "models")
+    spoil(models)
+    cfg = config(data, pretrained=str(models), stages=STAGES[1:], direction="both")
+    with pytest.raises(InputError, match=message):
+        run_experiment(cfg, tmp_path / "run", progress=KilledAt("finetune-forward", "begin"))
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_run_remembers_which_model_it_started_from(finished, data, tmp_path):
+    models, out = both_ways(finished[0], tmp_path / "models"), tmp_path / "run"
+    cfg = config(data, pretrained=str(models), stages=STAGES[1:], direction="both")
+    there = [sha256_of(models / d) for d in cfg.directions]
+    with pytest.raises(Killed):
+        run_experiment(cfg, out, progress=KilledAt("finetune-forward", "begin"))
+    stored = load_config(out / "config.yaml")
+    assert stored == replace(cfg, pretrained_sha256=tuple(there))
+    before = shutil.copytree(models / "backward", tmp_path / "before")
+    another_model(models / "backward")
+    for again in (None, cfg, stored):  # as the user may give it
+        with pytest.raises(InputError, match="was started from another language model than .*models is now; put that"):
+            run_experiment(again, out, resume=True)
+    shutil.copytree(before, models / "backward", dirs_exist_ok=True)
+    metrics = run_experiment(cfg, out, resume=True)
+    assert metrics["pretrained_sha256"] == dict(zip(cfg.directions, there, strict=True))
+
+
+def test_metrics_name_the_model_of_the_start(finished, data, tmp_path):
+    """And not the one that has taken its place by the end."""
+    model = shutil.copytree(finished[0] / "forward" / "pretrain", tmp_path / "model")
+    there = sha256_of(model)
+
+    class Exchanges(KilledAt):
+        def begin(self, stage, *args):
+            another_model(model)
+
+    cfg = config(data, pretrained=str(model), stages=STAGES[1:])
+    metrics = run_experiment(cfg, tmp_path / "run", progress=Exchanges(None, None))
+    assert metrics["pretrained_sha256"] == {"forward": there} and there != sha256_of(model)
+
+
+def test_a_replay_from_another_model_says_so_once_and_is_an_experiment_of_its_own(finished, data, tmp_path):
+    model = shutil.copytree(finished[0] / "forward" / "pretrain", tmp_path / "model")
+    cfg = config(data, pretrained=str(model), stages=STAGES[1:2])
+    first = run_experiment(cfg, tmp_path / "run", progress=(silent := Listening()))
+    stored = load_config(tmp_path / "run" / "config.yaml")
+    run_experiment(stored, tmp_path / "same", progress=(same := Listening()))
+    another_model(model)
+    metrics = run_experiment(stored, tmp_path / "other", progress=(other := Listening()))
+    told = [[m for m in p.messages if "is not the language model" in m] for p in (silent, same, other)]
+    assert told == [[], [], [f"{model} is not the language model of the run that is replayed: its file differs"]]
+    assert load_config(tmp_path / "same" / "config.yaml") == stored
+    assert metrics["pretrained_sha256"] == {"forward": sha256_of(model)} != first["pretrained_sha256"]
+    assert load_config(tmp_path / "other" / "config.yaml").pretrained_sha256 == (sha256_of(model),)
+
+
+def test_a_run_of_a_version_that_noted_no_model_is_resumed(finished, data, tmp_path):
+    model, out = shutil.copytree(finished[0] / "forward" / "pretrain", tmp_path / "model"), tmp_path / "run"
+    with pytest.raises(Killed):
+        run_experiment(config(data, pretrained=str(model), stages=STAGES[1:2]), out, progress=KilledAt("finetune", 2))
+    lines = (out / "config.yaml").read_text().splitlines(keepends=True)
+    n = lines.index("pretrained_sha256:\n")
+    (out / "config.yaml").write_text("".join(lines[:n] + lines[n + 2 :]))
+    assert load_config(out / "config.yaml").pretrained_sha256 is None
+    assert run_experiment(None, out, resume=True)["pretrained_sha256"] == {"forward": sha256_of(model)}
+
+
+@pytest.mark.parametrize("junk", [None, "notes.txt"])
+def test_another_folder_that_is_called_forward_hides_no_model(junk, finished, tmp_path):
+    model = shutil.copytree(finished[0] / "forward" / "pretrain", tmp_path / "model")
+    (model / "forward").mkdir()
+    if junk:
+        (model / "forward" / junk).touch()
+    assert pretrained.model_folder(str(model), "forward") == model
+    shutil.copytree(finished[0] / "backward" / "pretrain", model / "backward")
+    assert pretrained.model_folder(str(model), "backward") == model / "backward"
+    assert pretrained.model_folder(str(model), "forward") == model
+
+
+@pytest.mark.parametrize("there, wanted", [("forward", "backward"), ("backward", "forward")])
+def test_a_folder_with_the_other_direction_alone_says_what_is_there(there, wanted, finished, tmp_path):
+    shutil.copytree(finished[0] / there / "pretrain", tmp_path / "tb" / there)
+    (tmp_path / "tb" / wanted).mkdir()
+    message = f"tb: has a model in {there}/ and none in {wanted}/; name another folder, or use --direction {there}$"
+    with pytest.raises(InputError, match=message):
+        pretrained.load_pretrained(str(tmp_path / "tb"), wanted)
+    assert pretrained.load_pretrained(str(tmp_path / "tb"), there)
+
+
 def test_from_scratch_a_run_knows_the_tasks_words_alone_and_starts_at_random(data, tmp_path):
     metrics = run_experiment(config(data, pretrained=SCRATCH, stages=STAGES[1:]), tmp_path / "run")
     assert "pretrained_sha256" not in metrics and metrics["stages"]["pretrain"] is None
@@ -413,7 +555,8 @@ def test_from_scratch_a_run_knows_the_tasks_words_alone_and_starts_at_random(dat
 def test_a_pretrained_model_of_the_other_direction_is_refused(finished, data, tmp_path):
     out, _ = finished
     cfg = config(data, pretrained=str(out / "backward" / "pretrain"), stages=("finetune", "classify"))
-    with pytest.raises(InputError, match="pretrain: reads backward, and a forward one is needed"):
+    remedy = "name a folder with forward and backward in it, or one direction with --direction"
+    with pytest.raises(InputError, match=f"pretrain: reads backward, and a forward one is needed; {remedy}"):
         run_experiment(cfg, tmp_path / "run")
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_fastai_files import CASES, GOLDEN, IDS, PLAIN, WORDS, Case, Model, write_tar
 
+from ulmfit.documents import read_corpus
 from ulmfit.errors import InputError
 from ulmfit.fastai import archive as fastai_archive
 from ulmfit.fastai import import_fastai
@@ -312,12 +313,80 @@ def test_sources_that_are_none(what, complaint, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+SPECIAL_FILES = {
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to a link": lambda path: (path.with_name("between").symlink_to("/dev/zero"), path.symlink_to("between")),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("make", SPECIAL_FILES.values(), ids=SPECIAL_FILES)
+@pytest.mark.parametrize("name", ["lstm_fwd.pth", "itos_wt103.pkl", "wt103-fwd.tgz"])
+def test_what_never_ends_is_not_read(make, name, tmp_path):
+    source = folder(tmp_path / "a")
+    (source / name).unlink(missing_ok=True)
+    make(source / name)
+    sources = {"wt103-fwd.tgz": [source / name], "lstm_fwd.pth": [source, source / name]}.get(name, [source])
+    for one in sources:
+        message = refused(import_fastai, one, tmp_path / "out")
+        assert f"{source / name}: is a device, a pipe or a socket" in message
+    if name.endswith(".pkl"):
+        weights = source / "lstm_fwd.pth"
+        refused(lambda: import_fastai(weights, tmp_path / "out", itos=source / name))
+
+
+def test_links_to_plain_files_are_followed(tmp_path):
+    (tmp_path / "links").mkdir()
+    for file in folder(tmp_path / "a").iterdir():
+        (tmp_path / "links" / file.name).symlink_to(file)
+    assert import_fastai(tmp_path / "links", tmp_path / "out")["vocab_size"] == len(WORDS_2)
+
+
+def test_a_file_that_grows_is_read_no_further_than_it_was(tmp_path, monkeypatch):
+    """As some of Linux's own files do that say they are empty. The size is asked for first."""
+    source, true_stat = folder(tmp_path / "a"), os.stat
+    weights = source / "lstm_fwd.pth"
+
+    def stat(path, **how):
+        found = list(true_stat(path, **how))
+        found[6] -= os.path.basename(path) == weights.name  # st_size
+        return os.stat_result(found)
+
+    monkeypatch.setattr("os.stat", stat)
+    message = refused(import_fastai, source, tmp_path / "out")
+    assert f"goes on after the {true_stat(weights).st_size - 1} bytes" in message
+
+
 def test_the_folder_to_write_into(tmp_path):
     source = folder(tmp_path / "a")
     for out in (source, source / "lstm_fwd.pth"):
         before = {f.name: f.read_bytes() for f in source.iterdir()}
         assert str(out) in refused(import_fastai, source, out)
         assert {f.name: f.read_bytes() for f in source.iterdir()} == before
+
+
+def test_a_folder_that_is_not_empty_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("x")
+    monkeypatch.setattr("ulmfit.fastai.importer.find", lambda *_: pytest.fail("was read"))
+    assert "not empty" in refused(import_fastai, GOLDEN / "wt103-fwd.tgz", tmp_path / "out")
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("there", ["", "models", "models/new"])
+@pytest.mark.parametrize("fails", ["find", "read_state_dict", "save_model", "after the model"])
+def test_after_an_error_all_is_as_it_was(there, fails, tmp_path, monkeypatch):
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before, out = sorted(tmp_path.rglob("*")), tmp_path / "models" / "new"
+
+    def fail(*_, **__):
+        assert out.is_dir()
+        raise OSError(28, "No space left on device") if "model" in fails else InputError("no such thing")
+
+    place = "ulmfit.vocab.Vocab.save" if fails == "after the model" else f"ulmfit.fastai.importer.{fails}"
+    monkeypatch.setattr(place, fail)
+    refused(import_fastai, GOLDEN / "wt103-fwd.tgz", out)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 # --- what no model of fastai is
@@ -442,6 +511,14 @@ def test_a_tar_archive_with_a_member_of_impossible_size(size, kind, tmp_path):
     header = header[:148] + b"%06o\0 " % total + header[156:]
     (tmp_path / "fwd.tar").write_bytes(header + gzip.decompress((GOLDEN / "wt103-fwd.tgz").read_bytes()))
     refused(import_fastai, tmp_path / "fwd.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+def test_a_tar_archive_of_headers_for_headers(kind, tmp_path):
+    (tmp_path / "fwd.tar").write_bytes(hostile.tar_of_names(3_000, kind))
+    refused(import_fastai, tmp_path / "fwd.tar", tmp_path / "out")
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        list(read_corpus(tmp_path / "fwd.tar"))
 
 
 def test_a_folder_in_a_tar_archive_is_no_harm(tmp_path):

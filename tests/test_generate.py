@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from tiny import language_model, spread
 
 from minilstm import NonFiniteError
+from ulmfit.errors import InputError
 from ulmfit.generate import NO_WORDS, draw_words, generate, next_word_probabilities
 from ulmfit.text import SPECIAL_TOKENS
 from ulmfit.vocab import Vocab
@@ -85,6 +86,19 @@ def test_huge_numbers_do_no_harm():
 def test_a_model_that_has_diverged_says_nothing(bad):
     with pytest.raises(NonFiniteError, match="training diverged"):
         next_word_probabilities(np.array([0.0, bad]))
+
+
+@pytest.mark.parametrize("name, wanted, values", [
+    ("temperature", "a number from 0 up", (-1.0, -1e-9, np.nan, np.inf)),
+    ("top_p", "above 0 and at most 1", (0.0, -0.5, 1.0000001, np.nan)),
+    ("top_k", "a whole number from 1 up", (0, -3)),
+])  # fmt: skip
+def test_what_nothing_can_be_drawn_with(name, wanted, values):
+    for value in values:
+        with pytest.raises(InputError, match=f"^{name}: expected {wanted}, got {value:g}$"):
+            next_word_probabilities(np.array([1.0, 3.0, 2.0]), **{name: value})
+        with pytest.raises(InputError, match=f"^{name}: "):
+            generate(MODEL, VOCAB, "forward", "a", **{name: value})
 
 
 # --- many words

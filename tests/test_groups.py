@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import classifier, language_model
 
-from ulmfit.errors import InputError
 from ulmfit.groups import UNFREEZING, discriminative_lrs, group_lrs, layer_groups, lrs_by_name, phase_starts
-from ulmfit.recipes import ClassifierTraining, ModelSize
+from ulmfit.recipes import SCRIPTS, ClassifierTraining, ModelSize
 
 
 def models(layers):
@@ -107,5 +106,18 @@ def test_rates_by_hand_take_the_place_of_powers():
     recipe = ClassifierTraining(epochs=1, batch_size=2, lr=1.0, lr_factor=2.0)
     assert group_lrs(recipe, 0.8, 3) == [0.2, 0.4, 0.8]
     assert group_lrs(dataclasses.replace(recipe, lr_multipliers=(0.25, 1.0, 0.5)), 0.8, 3) == [0.2, 0.8, 0.4]
-    with pytest.raises(InputError, match="^lr_multipliers: expected 4, one for each layer group of this model, got 3;"):
-        group_lrs(dataclasses.replace(recipe, lr_multipliers=(0.25, 1.0, 0.5)), 0.8, 4)
+    assert group_lrs(dataclasses.replace(recipe, lr_multipliers=()), 0.8, 3) == [0.2, 0.4, 0.8]
+
+
+@pytest.mark.parametrize("n_groups, expected", [
+    (1, [5.0]), (2, [4.0, 5.0]), (3, [3.0, 4.0, 5.0]), (4, [3.0, 3.0, 4.0, 5.0]), (6, [3.0, 3.0, 3.0, 3.0, 4.0, 5.0])
+])  # fmt: skip
+def test_rates_by_hand_are_counted_from_the_top_for_a_model_of_another_depth(n_groups, expected):
+    recipe = ClassifierTraining(epochs=1, batch_size=2, lr=1.0, lr_multipliers=(3.0, 4.0, 5.0))
+    assert group_lrs(recipe, 1.0, n_groups) == expected
+
+
+def test_the_scripts_rates_over_two_layers():
+    """Of (lr / 6, lr / 3, lr, lr / 2), for three LSTM layers and the decoder, those of the lowest layer go."""
+    assert group_lrs(SCRIPTS.finetune, 6.0, 3) == [2.0, 6.0, 3.0]
+    assert group_lrs(SCRIPTS.finetune, 6.0, 4) == [1.0, 2.0, 6.0, 3.0]

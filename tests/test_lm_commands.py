@@ -106,6 +106,14 @@ def test_perplexity_of_wikitext_by_name(tiny_run, tmp_path):
     is_refused(ulmfit(*command), "no test part of wikitext-2 here")  # the default is the test part
 
 
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("name", ["text.txt", "."])
+def test_a_file_has_no_parts(name, split, tiny_run, tiny_data, monkeypatch):
+    monkeypatch.chdir(tiny_data)
+    answer = ulmfit("perplexity", name, "--model", tiny_run / "pretrain", "--split", split)
+    is_refused(answer, f"--split {split}: WikiText by name has parts, {name} is read as a whole; leave it out")
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_where_there_are_two_directions_one_is_chosen(direction, two_ways, tiny_data):
     command = ["perplexity", tiny_data / "text.txt", "--json", "--model"]
@@ -213,7 +221,8 @@ MISTAKES = {
     "blank text": (["perplexity", "blank.txt"], ["blank.txt"]),
     "binary": (["perplexity", "binary.txt"], ["binary.txt"]),
     "encoding": (["perplexity", "text.txt", "--encoding", "utf-99"], ["utf-99"]),
-    "unknown corpus": (["perplexity", "wikitext-3"], ["unknown corpus 'wikitext-3'", "wikitext-2"]),
+    "missing text, and split": (["perplexity", "no.txt", "--split", "valid"], ["no.txt", "no such file"]),
+    "unknown corpus": (["perplexity", "wikitext-3", "--split", "valid"], ["unknown corpus 'wikitext-3'", "wikitext-2"]),
 }
 
 

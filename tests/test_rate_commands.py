@@ -149,7 +149,6 @@ PLOTS = {
     "no steps": (["plot", "schedule", "--schedule", "all", "--steps", "0"], ["--steps"]),
     "recipe": (["plot", "schedule", "--recipe", "pape"], ["did you mean 'paper'?"]),
     "constant": (["plot", "schedule", "--set", "classify.lr=-1"], ["above 0, got -1.0"]),
-    "multipliers": (["plot", "schedule", "--recipe", "scripts", "--set", "size.layers=2"], ["lr_multipliers", "3"]),
     "picture": (["plot", "schedule", "--out", "rates"], ["--out rates: expected the name of a .png file"]),
 }
 

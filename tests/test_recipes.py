@@ -2,9 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+from tiny import language_model
 
+from ulmfit.corpus import Corpus
+from ulmfit.datasets import Dataset, Split
 from ulmfit.groups import UNFREEZING
+from ulmfit.pipeline import Stage, classify, finetune
+from ulmfit.progress import Silent
 from ulmfit.recipes import (
     AWD_DROPOUTS,
     AWD_LSTM_LM,
@@ -18,7 +24,9 @@ from ulmfit.recipes import (
     Dropouts,
     ModelSize,
 )
+from ulmfit.run_dir import RunDirectory
 from ulmfit.schedules import SCHEDULES
+from ulmfit.tasks import task_vocabulary
 
 SECTION_4_1 = {
     "size.embedding": 400,
@@ -59,10 +67,12 @@ OTHERWISE_IN_THE_SCRIPTS = {
     "pretrain.lr_multipliers": (1 / 6, 1 / 3, 1.0, 1.0),
     "pretrain.clip": 0.3,  # sampled_sm.py
     "pretrain.variable_bptt": True,
+    "pretrain.scale_lr": False,  # fastai's loader varies the windows and nothing varies the rate with them
     "finetune.betas": (0.8, 0.99),  # finetune_lm.py
     "finetune.lr_multipliers": (1 / 6, 1 / 3, 1.0, 1 / 2),
     "finetune.epochs": 25,
     "finetune.variable_bptt": True,
+    "finetune.scale_lr": False,
     "finetune.ratio": 32.0,  # use_clr=(32, 10)
     "finetune.cut_frac": 1 / 10,
     "classify.betas": (0.8, 0.99),  # train_clas.py
@@ -84,6 +94,7 @@ OF_AWD_LSTM_LM = {  # main.py's defaults, and its README's command for WikiText-
     "batch_size": 80,
     "bptt": 70,
     "variable_bptt": True,
+    "scale_lr": True,
     "epochs": 750,
     "optimizer": "nt_asgd",
     "nonmono": 5,
@@ -154,6 +165,26 @@ def test_every_recipe_can_be_trained(name):
         assert stage.lr_multipliers is None or len(stage.lr_multipliers) == groups
     assert {recipe.pretrain.optimizer, recipe.finetune.optimizer} <= set(OPTIMIZERS)
     assert recipe.classify.unfreezing in UNFREEZING and recipe.pretrain.steps is recipe.finetune.steps is None
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_goes_on_from_a_model_of_two_layers(name, tmp_path):
+    """One step of fine-tuning, and one of classification, whatever depth the recipe's own size has."""
+    recipe, texts = RECIPES[name], [f"is this {'a cat' if n % 2 else 'the dog'} ?" for n in range(6)]
+    recipe = dataclasses.replace(
+        recipe,
+        finetune=dataclasses.replace(recipe.finetune, steps=1),
+        classify=dataclasses.replace(recipe.classify, epochs=0.01),
+    )
+    rows = Split(texts, np.arange(6) % 2)
+    dataset = Dataset("pets", ("dog", "cat"), rows, rows, rows, corpus=texts, notes=())
+    vocab, stage = task_vocabulary(Corpus(texts)), Stage(RunDirectory(tmp_path), "stage", Silent())
+    start = language_model(len(vocab), dtype=np.float32)
+    model, vocab, report = finetune(stage, start, vocab, texts, recipe, 1, "forward")
+    assert report["steps"] == 1 and model.size.layers == start.size.layers == 2
+    stage = dataclasses.replace(stage, name="another")
+    classifier, _, report = classify(stage, model, vocab, dataset, recipe, 1, "forward")
+    assert report["steps"] == 1 and classifier.size.layers == 2
 
 
 def test_recipes_cannot_be_changed_by_accident():

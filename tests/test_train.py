@@ -28,7 +28,6 @@ from minilstm import (
     softmax_cross_entropy_forward,
 )
 from ulmfit.batching import LMBatches, TextBatches, pad_batch
-from ulmfit.errors import InputError
 from ulmfit.groups import layer_groups
 from ulmfit.recipes import Dropouts, ModelSize
 from ulmfit.run_dir import RunDirectory
@@ -229,8 +228,6 @@ def test_rates_by_hand_move_each_group_at_its_own():
             moved = before[name] - task.model.params[name]
             np.testing.assert_allclose(moved, rate * grads[name], rtol=1e-6, atol=1e-15)
     assert logs[0].lr == 0.5
-    with pytest.raises(InputError, match="lr_multipliers: expected 3"):
-        train(lm_task(lr_multipliers=(1.0, 1.0)), 1)
 
 
 def test_the_rate_is_in_proportion_to_a_window_of_variable_length():
@@ -246,6 +243,8 @@ def test_the_rate_is_in_proportion_to_a_window_of_variable_length():
         for name, g in grads.items():
             np.testing.assert_allclose(before[name] - task.model.params[name], log.lr * g, rtol=1e-6, atol=1e-14)
         before, carry = copies(task.model.params), new_carry
+    still = train(lm_task(bptt=8, variable_bptt=True, scale_lr=False, schedule="constant", lr=0.5), 8)[0]
+    assert {log.lr for log in still} == {0.5} and [log.tokens for log in still] == [4 * n for n in lengths]
     fixed = train(lm_task(schedule="constant", lr=0.5), 7, optimizer=SGD())[0]
     assert {log.lr for log in fixed} == {0.5}  # the last window of an epoch is short, and no exception
 

@@ -47,6 +47,7 @@ for command in (
 ):  # in the order of --help  # fmt: skip
     app.command()(command)
 app.add_typer(plot, name="plot")
+TRAIN = ("run", "pretrain", "finetune", "classify", "lr-find")  # the commands that do, with --set
 
 
 def main(argv=None) -> int:
@@ -54,9 +55,9 @@ def main(argv=None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a text that no encoding can say must not end the program
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     try:
-        return app(args=arguments or ["--help"], prog_name="ulmfit", standalone_mode=False) or 0
+        return app(args=arguments, prog_name="ulmfit", standalone_mode=False) or 0
     except InputError as e:
         return _say(str(e), 2)
     except (typer.Abort, KeyboardInterrupt) as e:
@@ -64,7 +65,9 @@ def main(argv=None) -> int:
     except FloatingPointError as e:
         return _say(str(e), 1)
     except MemoryError as e:
-        return _say(f"out of memory ({e}); a smaller batch_size helps, e.g. --set classify.batch_size=16", 1)
+        stage = arguments[0] if arguments[0] in ("pretrain", "finetune") else "classify"
+        remedy = f"; a smaller batch_size helps, e.g. --set {stage}.batch_size=16" if arguments[0] in TRAIN else ""
+        return _say("out of memory" + (f" ({e})" if str(e) else "") + remedy, 1)
     except OSError as e:
         return _say(f"{e.filename or 'the system'}: {e.strerror or e}", 1)
     except Exception as e:

@@ -30,6 +30,7 @@ class RunConfig:
     seed: int = 1
     direction: str = "forward"  # or "backward", or "both"
     pretrained: str | None = SHIPPED  # or SCRATCH, or a language model's folder; None where "pretrain" is a stage
+    pretrained_sha256: tuple[str, ...] | None = None  # of its files, one a direction; a run fills this in
     pretrain_text: str | None = None  # a corpus; None: the small embedded English text
     recipe: Recipe = field(default_factory=lambda: LAPTOP)
 
@@ -100,7 +101,6 @@ def check(config, where=""):
         raise InputError(f"{where}dropouts.output: a classifier has no decoder; the head's own are dropouts.head")
     if isinstance(config, RunConfig):
         _check_stages(config)
-        _check_multipliers(config)
 
 
 def _check_stages(config):
@@ -114,16 +114,3 @@ def _check_stages(config):
         raise InputError(f"pretrained: without the stage pretrain, {stages[0]} needs {SHIPPED}, {SCRATCH} or a folder")
     if config.pretrained is not None and STAGES[0] in stages:
         raise InputError("pretrained: the stage pretrain makes a new language model; leave one of them out")
-
-
-def _check_multipliers(config):
-    """Whether each layer group has its rate, where the model is of the recipe's size. (Of another's: groups.py.)"""
-    if config.pretrained not in (None, SCRATCH):
-        return
-    for stage in config.stages:
-        multipliers = getattr(config.recipe, stage).lr_multipliers
-        n_groups = config.recipe.size.layers + (2 if stage == "classify" else 1)
-        if multipliers is not None and len(multipliers) != n_groups:
-            raise InputError(
-                f"recipe.{stage}.lr_multipliers: expected {n_groups}, one for each layer group, got {len(multipliers)}"
-            )

@@ -39,8 +39,9 @@ class Split:
 class Dataset:
     """A classification task; `classes` are in alphabetical order and `labels` index them.
 
-    `corpus` holds the texts to fine-tune the language model on: those of train (no validation, no test) and
-    the unlabelled text that the data set brings along. `notes` are facts that a report should show.
+    `corpus` holds the texts to fine-tune the language model on: those of train (no validation, no test) and,
+    unless n_train limits them, the unlabelled text that the data set brings along. `notes` are facts that a
+    report should show.
     """
 
     name: str
@@ -63,7 +64,8 @@ def load_dataset(name_or_path: str | Path, *, data_dir: str | Path | None = None
 
     data_dir holds the official files, which are downloaded otherwise; fine=True takes TREC's 50 fine classes;
     test_path and the column names are for a file of your own, a tenth of which becomes the test set if none
-    is given. n_train keeps a stratified subset of train; validation and test stay what they are without it.
+    is given. n_train keeps a stratified subset of train and no unlabelled text at all: so many texts are learnt
+    from, and no more. Validation and test stay what they are without it.
     """
     name = str(name_or_path)
     if (test_path is not None and name in DATASETS) or (fine and name not in ("trec6", "trec50")):
@@ -201,9 +203,12 @@ def _split(name: str, task: _Task, *, seed: int, valid_share: float, n_train: in
 
     train_rows, valid_rows = [task.rows[i] for i in train], [task.rows[i] for i in valid]
     notes = [*task.notes, *_overlaps(task, train_rows, valid_rows)]
-    if n_train is not None:
-        notes.append(f"{n_train:,} of {whole:,} train rows are used")
-    corpus = [row.text for row in train_rows] + list(task.unlabelled)
+    corpus = [row.text for row in train_rows]
+    if n_train is None:
+        corpus += task.unlabelled
+    else:
+        without = f", and none of the {len(task.unlabelled):,} unlabelled texts" if task.unlabelled else ""
+        notes.append(f"{n_train:,} of {whole:,} train rows are used{without}")
     return Dataset(name, classes, part(train_rows), part(valid_rows), part(task.test), corpus, tuple(notes))
 
 

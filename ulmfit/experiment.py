@@ -1,27 +1,24 @@
 """A whole experiment: the data, the three stages in every direction, one look at the test set, and the numbers."""
 
-import json
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 
-import numpy as np
-
-from .baseline import linear_baseline
 from .config import SCRATCH, SHIPPED, STAGES
 from .config_files import validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
-from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from .model_files import save_model
 from .pipeline import Stage, classify, finetune, pretrain, steps_in
-from .predictor import Predictor
-from .pretrained import load_pretrained, pretrained_sha256, starting_model
+from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
 from .tasks import pretraining_task
+from .testing import run_test
+
+SUMMED = ("seconds", "steps", "tokens", "parameters")
 
 
 def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
@@ -43,6 +40,7 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
             progress.message(f"{out} is complete; nothing is left to resume")
             return metrics
         progress.message(f"going on with {out} as its config.yaml says")
+    config = _with_start(config, resume, run, progress)
     dataset = read_dataset(config, progress) if config.dataset else None
     corpus = read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:
@@ -53,10 +51,10 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     run.save_config(config)
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
     metrics = {"seed": config.seed, "direction": config.direction, **_about_data(dataset, corpus)}
-    if config.pretrained not in (None, SCRATCH):
-        metrics["pretrained_sha256"] = {d: pretrained_sha256(config.pretrained, d) for d in config.directions}
+    if config.pretrained_sha256 is not None:
+        metrics["pretrained_sha256"] = dict(zip(config.directions, config.pretrained_sha256, strict=True))
     if "classify" in config.stages:
-        metrics |= _test(config, dataset, run.path, progress)
+        metrics |= run_test(config, dataset, run.path, progress)
     stages = {s: _total([reports[d][s] for d in config.directions]) for s in STAGES}
     # a resumed run has spent time before: its stages remember theirs
     seconds = max(time.perf_counter() - began, sum(s["seconds"] for s in stages.values() if s))
@@ -72,7 +70,8 @@ def _stored_config(run, config):
     stored = run.load_config()
     if config is not None:
         steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
-        asked = replace(config, recipe=replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps)))
+        recipe = replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps))
+        asked = replace(config, recipe=recipe, pretrained_sha256=stored.pretrained_sha256)  # see _with_start
         differ = [f.name for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
         if differ:
             raise InputError(
@@ -80,6 +79,22 @@ def _stored_config(run, config):
                 "or give --resume and --out alone"
             )
     return stored
+
+
+def _with_start(config, resume, run, progress):
+    """The configuration with the sha256 of what it starts from, which is as it was or there is a word about it.
+
+    Raises InputError for a model that is missing or does not fit, and for another one than the resumed run's.
+    """
+    found = check_start(config)
+    if found is not None and config.pretrained_sha256 not in (None, found):
+        if resume:
+            raise InputError(
+                f"{run.path}: was started from another language model than {config.pretrained} is now; put that back, "
+                "or start anew with --overwrite"
+            )
+        progress.message(f"{config.pretrained} is not the language model of the run that is replayed: its file differs")
+    return replace(config, pretrained_sha256=found)
 
 
 def _about_data(dataset, corpus):
@@ -96,14 +111,11 @@ def _about_data(dataset, corpus):
 
 
 def _check_sources(config, out):
-    """Whether the run can do without what `out` holds, and its language models can be loaded."""
+    """Whether the run can do without what `out` holds."""
     model = None if config.pretrained in (SHIPPED, SCRATCH) else config.pretrained
     for source in (model, config.pretrain_text, config.dataset, config.test_file, config.data_dir):
         if source is not None and Path(source).resolve().is_relative_to(out.resolve()):
             raise InputError(f"{source}: --overwrite would delete it with the rest of {out}; name another --out")
-    if config.pretrained not in (None, SCRATCH):
-        for direction in config.directions:
-            load_pretrained(config.pretrained, direction)
 
 
 def read_dataset(config, progress):
@@ -171,45 +183,13 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
     return reports
 
 
-def _test(config, dataset, out, progress):
-    """The one look at the test set, ours and the baseline's -> numbers for metrics.json, predictions.jsonl."""
-    progress.message("testing")
-    predictor = Predictor.load(out)
-    labels, texts = dataset.test.labels, dataset.test.texts
-    each = predictor.predict_proba_each(texts)
-    probabilities = each.mean(axis=0)
-    predicted = probabilities.argmax(axis=1)
-    error = error_percent(labels, predicted)
-    confusion = confusion_matrix(labels, predicted, len(dataset.classes))
-    with open(out / "predictions.jsonl", "w", encoding="utf-8") as f:
-        for text, label, p in zip(texts, labels, probabilities, strict=True):
-            row = {"text": text, "label": dataset.classes[label], "predicted": dataset.classes[p.argmax()]}
-            f.write(json.dumps(row | {"probabilities": dict(zip(dataset.classes, p.round(6).tolist(), strict=True))}))
-            f.write("\n")
-    # the baseline has nothing to validate, so it learns from the validation texts as well; not where n_train is the
-    # question: then both get so many texts and no more
-    known = (dataset.train,) if config.n_train else (dataset.train, dataset.valid)
-    known_texts, known_labels = sum((k.texts for k in known), []), np.concatenate([k.labels for k in known])
-    baseline = linear_baseline(known_texts, known_labels, texts)
-    alone = [error_percent(labels, p.argmax(axis=1)) for p in each]
-    return {
-        "test_error": error,
-        "test_error_by_direction": dict(zip(config.directions, alone, strict=True)),
-        "test_error_ci95": list(wilson_interval(error, len(labels))),
-        "macro_f1": macro_f1(confusion),
-        "baseline_error": None if baseline is None else error_percent(labels, baseline),
-        "classes": list(dataset.classes),
-        "confusion": confusion.tolist(),
-    }
-
-
 def _total(reports):
-    """One stage over all directions: seconds, steps and tokens added up; everything else averaged."""
+    """One stage over all directions: SUMMED added up; everything else averaged."""
     if reports[0] is None:
         return None
     total = {}
     for key in reports[0]:
         values = [r[key] for r in reports if r[key] is not None]
-        n = 1 if key in ("seconds", "steps", "tokens") else len(values)
+        n = 1 if key in SUMMED else len(values)
         total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None
     return total | {"tokens_per_second": total["tokens"] / total["seconds"]}

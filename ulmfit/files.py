@@ -117,6 +117,6 @@ def undecodable(where: str, error: UnicodeDecodeError, of: str, hint: str | None
 def damage_named(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:      # of tar headers
         raise InputError(f"{name}: cannot be read to its end ({error}); the file is damaged or incomplete, "
                          "get it again") from error

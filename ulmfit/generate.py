@@ -11,10 +11,13 @@ import numpy as np
 from minilstm import NonFiniteError
 
 from .batching import encode
+from .config import NOT_NEGATIVE, SHARE, Limit, whole
+from .errors import InputError
 from .text import BOS, EOS, FLD, PAD, UNK, detokenize, tokenize
 from .vocab import Vocab
 
 NO_WORDS = (UNK, PAD, EOS, FLD)  # no text has any of them, but for xxunk
+LIMITS = {"temperature": NOT_NEGATIVE, "top_k": whole(1), "top_p": Limit("above 0 and at most 1", SHARE.holds)}
 
 
 def generate(model, vocab: Vocab, direction, prompt="", *, n_tokens=100, seed=1, unknown=False, **how) -> str:
@@ -35,6 +38,13 @@ def generate(model, vocab: Vocab, direction, prompt="", *, n_tokens=100, seed=1,
     return detokenize([*reversed(said), *tokens[1:]] if direction == "backward" else [*tokens[1:], *said])
 
 
+def check_sampling(**how):
+    """Raise InputError for the first of LIMITS that does not hold; a top_k of None is no limit."""
+    for name, value in how.items():
+        if value is not None and not LIMITS[name].holds(value):
+            raise InputError(f"{name}: expected {LIMITS[name].words}, got {value:g}")
+
+
 def draw_words(model, context, rng, **how):
     """Word ids without end, each drawn from what the model expects after all before it; its states are carried.
 
@@ -53,8 +63,10 @@ def next_word_probabilities(logits, *, temperature=1.0, top_k=None, top_p=1.0, f
 
     temperature: below 1 likely words become likelier, above 1 less so; at 0 only the likeliest is left. Of the words
     that are not forbidden the top_k likeliest stay; and of these the fewest that have a share of top_p.
-    Raises NonFiniteError for logits that are not finite: training diverged.
+    Raises InputError for a temperature, top_k or top_p that cannot be, and NonFiniteError for logits that are not
+    finite: training diverged.
     """
+    check_sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     if not np.isfinite(logits).all():
         raise NonFiniteError("the model's answers are not finite, so its training diverged: lower its rate")
     z = np.array(logits, np.float64)

@@ -6,8 +6,6 @@ epoch, and the classifier's `backward` walks down just as far as the lowest.
 
 from typing import NamedTuple
 
-from .errors import InputError
-
 
 class LayerGroup(NamedTuple):
     name: str
@@ -36,15 +34,16 @@ def discriminative_lrs(lr, n_groups, factor=2.6) -> list[float]:
 
 def group_lrs(recipe, lr, n_groups) -> list[float]:
     """The rates of all groups under a recipes.Training, the schedule being at `lr`: its multiples if it names any,
-    else powers of its factor. Raises InputError for as many multiples as there are no groups."""
-    if recipe.lr_multipliers is None:
+    else powers of its factor.
+
+    Multiples are counted from the top, so that a start model may have any depth: the decoder's, the last LSTM layer's
+    and so on down stay theirs. Of too many the lowest are left out; where there are more groups than multiples, all
+    that are left share the lowest. (The scripts' 1/6, 1/3, 1, 1/2 are 1/3, 1, 1/2 over two LSTM layers.)
+    """
+    if not recipe.lr_multipliers:
         return discriminative_lrs(lr, n_groups, recipe.lr_factor)
-    if len(recipe.lr_multipliers) != n_groups:
-        raise InputError(
-            f"lr_multipliers: expected {n_groups}, one for each layer group of this model, got "
-            f"{len(recipe.lr_multipliers)}; null takes powers of lr_factor"
-        )
-    return [lr * multiple for multiple in recipe.lr_multipliers]
+    lowest, n_more = recipe.lr_multipliers[0], n_groups - len(recipe.lr_multipliers)
+    return [lr * multiple for multiple in ((lowest,) * n_more + recipe.lr_multipliers)[-n_groups:]]
 
 
 def lrs_by_name(groups, lrs) -> dict[str, float]:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from .config import SHIPPED
-from .datasets import load_corpus
+from .datasets import CORPORA, load_corpus
 from .errors import InputError
-from .generate import generate
+from .generate import LIMITS, check_sampling, generate
 from .model_files import MODEL, Loaded, load_model
 from .perplexity import text_perplexity
 from .pretrained import model_folder
@@ -18,11 +18,12 @@ from .text import tokenize
 
 
 def open_language_model(model, direction=None) -> Loaded:
-    """model: SHIPPED, or the folder of a language model, or a folder with `forward` and `backward` in it.
+    """model: SHIPPED (or None), the folder of a language model, or a folder with `forward` and `backward` in it.
 
     direction: what it has to be; None: whatever it is, forward where there are both. Raises InputError; where a
     classifier's folder is given, it names the language models inside of it.
     """
+    model = SHIPPED if model is None else model
     if model != SHIPPED and Path(model).is_file():
         raise InputError(f"{model}: is a file; --model takes the folder of a language model")
     folder = model_folder(model, direction or "forward")
@@ -37,11 +38,13 @@ def open_language_model(model, direction=None) -> Loaded:
 
 
 def print_perplexity(console, file, model, direction, *, split, data_dir, encoding, batch_size, as_json):
-    """The perplexity of a text under a language model, as lines or as JSON."""
+    """The perplexity of a text under a language model, as lines or as JSON. split: None is WikiText's test part."""
+    if split is not None and file not in CORPORA and Path(file).exists():
+        raise InputError(f"--split {split}: WikiText by name has parts, {file} is read as a whole; leave it out")
     loaded = open_language_model(model, direction)
     progress = ConsoleProgress(console)
     result = text_perplexity(
-        loaded.model, loaded.vocab, load_corpus(file, split=split, data_dir=data_dir, encoding=encoding),
+        loaded.model, loaded.vocab, load_corpus(file, split=split or "test", data_dir=data_dir, encoding=encoding),
         loaded.direction, batch_size=batch_size, progress=None if as_json else progress.tokens,
     )  # fmt: skip
     if as_json:
@@ -58,10 +61,10 @@ def print_perplexity(console, file, model, direction, *, split, data_dir, encodi
 
 def print_texts(prompt, model, direction, *, n, seed, **how):
     """n texts, each a line; each has a seed of its own, so that the first ones are the same whatever n is."""
-    for name, top, wanted in (("temperature", math.inf, "a number from 0 up"), ("top_p", 1, "above 0 and at most 1")):
-        value = how[name]
-        if not (0 <= value <= top and math.isfinite(value)) or (name == "top_p" and value == 0):
-            raise InputError(f"--{name.replace('_', '-')}: expected {wanted}, got {value:g}")
+    try:
+        check_sampling(**{name: how[name] for name in LIMITS})
+    except InputError as e:  # before the model is read, and in the command line's spelling
+        raise InputError(f"--{e}".replace("_", "-")) from None
     loaded = open_language_model(model, direction)
     if strange := sorted({token for token in tokenize(prompt) if token not in loaded.vocab}):
         print(f"note: the model does not know {', '.join(strange)}, and reads xxunk there", file=sys.stderr)

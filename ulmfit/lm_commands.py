@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from .options import (
-    SHIPPED,
     TEXT,
     DataDir,
     Device,
@@ -24,8 +23,8 @@ from .options import (
 
 def perplexity(
     file: Annotated[str, typer.Argument(help="A text, or WikiText by name; as for `pretrain --text`.", metavar=TEXT)],
-    model: LanguageModel = SHIPPED, direction: WhichDirection = None,
-    split: option(Split, "Which part, of WikiText by name.") = Split.test,
+    model: LanguageModel = None, direction: WhichDirection = None,
+    split: option(Split | None, "Which part, of WikiText by name (default: test).") = None,
     data_dir: DataDir = None, encoding: Encoding = "utf-8",
     batch_size: option(int, "Read in at most so many streams; 1 is slow and exact.", metavar="N", min=1) = 32,
     device: DeviceOption = Device.cpu,
@@ -36,7 +35,7 @@ def perplexity(
 
     check_device(device)
     print_perplexity(
-        console(), file, model, direction and direction.value, split=split.value, data_dir=data_dir,
+        console(), file, model, direction and direction.value, split=split and split.value, data_dir=data_dir,
         encoding=encoding, batch_size=batch_size, as_json=json_,
     )  # fmt: skip
 
@@ -45,7 +44,7 @@ def generate(
     prompt: Annotated[list[str] | None, typer.Argument(
         help="How the text begins; for a backward model, how it ends.", metavar="TEXT",
     )] = None,
-    model: LanguageModel = SHIPPED, direction: WhichDirection = None,
+    model: LanguageModel = None, direction: WhichDirection = None,
     tokens: option(int, "At most so many; it stops where the model ends the text.", metavar="N", min=1) = 100,
     temperature: option(float, "Below 1 plainer, above 1 wilder; 0: always the likeliest word.", metavar="T") = 1.0,
     top_k: option(int | None, "Only ever one of the K likeliest words.", metavar="K", min=1) = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .errors import InputError
+from .recipes import RECIPES
 
 Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
 OneDirection = Enum("OneDirection", {d: d for d in ("forward", "backward")}, type=str)
@@ -29,7 +30,7 @@ TextColumn = option(str, "Column that holds the text.", metavar="NAME")
 LabelColumn = option(str, "Column that holds the label.", metavar="NAME")
 Encoding = option(str, "Encoding of the files, e.g. latin-1.", metavar="NAME")
 NTrain = option(int | None, "Train on only so many texts.", metavar="N", min=2)
-Recipe = option(str, "Sizes and training constants: laptop, quickstart or paper.", metavar="NAME")
+Recipe = option(str, f"Sizes and training constants: {', '.join(RECIPES)}.", metavar="NAME")
 Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
 Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
 Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
@@ -38,10 +39,9 @@ Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "
 Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
 Model = option(Path, "The folder of a run.", metavar="FOLDER")
 LanguageModel = option(
-    str, "A language model: the shipped one (default), or its folder.", "--model", metavar="shipped|FOLDER",
+    str | None, "A language model: the shipped one (default), or its folder.", "--model", metavar="shipped|FOLDER",
     show_default=False,
 )  # fmt: skip
-SHIPPED = "shipped"  # the default of LanguageModel, wherever one is asked for
 WhichDirection = option(
     OneDirection | None, "Which, where there is a model for each (default: forward).", "--direction", show_default=False
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import SCRATCH, SHIPPED
+from .config import DIRECTIONS, SCRATCH, SHIPPED
 from .corpus import Corpus
 from .errors import InputError
 from .language_model import LanguageModel
@@ -34,15 +34,19 @@ def starting_model(config, texts, direction):
 def model_folder(pretrained, direction) -> Path:
     """The folder that `pretrained` (SHIPPED or a folder) means for a direction.
 
-    A folder may have sub-folders `forward` and `backward`. Raises InputError where the package's own models are
-    missing: an installation without its data files.
+    A folder may have sub-folders `forward` and `backward`. Raises InputError where it has only the other one, and where
+    the package's own models are missing: an installation without its data files.
     """
     folder = MODELS if pretrained == SHIPPED else Path(pretrained)
-    if (folder / direction).is_dir():
+    if (folder / direction / MODEL).is_file():
         return folder / direction
     if pretrained == SHIPPED:
         raise InputError(f"{folder / direction}: the package's model is missing; install minilstm anew, "
                          f"or name another model")  # fmt: skip
+    (other,) = set(DIRECTIONS) - {direction}
+    if (folder / other / MODEL).is_file() and not (folder / MODEL).is_file():
+        raise InputError(f"{folder}: has a model in {other}/ and none in {direction}/; "
+                         f"name another folder, or use --direction {other}")  # fmt: skip
     return folder
 
 
@@ -51,10 +55,25 @@ def load_pretrained(pretrained, direction):
     folder = model_folder(pretrained, direction)
     loaded = load_model(folder, "language_model")
     if loaded.direction != direction:
-        raise InputError(f"{folder}: reads {loaded.direction}, and a {direction} one is needed; use --direction")
+        raise InputError(
+            f"{folder}: reads {loaded.direction}, and a {direction} one is needed; name a folder with forward and "
+            f"backward in it, or one direction with --direction"
+        )
     return loaded.model, loaded.vocab
 
 
+def check_start(config) -> tuple[str, ...] | None:
+    """Whether each direction of a RunConfig has a model to start from -> their pretrained_sha256; None: they need none.
+
+    Each is loaded to see that it can be. Raises InputError.
+    """
+    if config.pretrained in (None, SCRATCH):
+        return None
+    for direction in config.directions:
+        load_pretrained(config.pretrained, direction)
+    return tuple(pretrained_sha256(config.pretrained, direction) for direction in config.directions)
+
+
 def pretrained_sha256(pretrained, direction) -> str:
-    """The sha256 of the model file, for metrics.json: "shipped" or a folder's name do not tell versions apart."""
+    """The sha256 of the model file: "shipped" or a folder's name do not tell versions apart."""
     return hashlib.sha256((model_folder(pretrained, direction) / MODEL).read_bytes()).hexdigest()

@@ -37,17 +37,18 @@ def lr_find(
     high: option(float, "The last rate.", metavar="RATE") = 10.0,
     steps: option(int, "So many rates; it ends early when the loss explodes.", metavar="N", min=2) = 100,
     text: option(str | None, "Text for pretrain (default: a small built-in one).", metavar=TEXT) = None,
-    pretrained: Pretrained = "shipped",
+    pretrained: Pretrained = None,
     data_dir: DataDir = None, text_column: TextColumn = "text", label_column: LabelColumn = "label",
     encoding: Encoding = "utf-8", n_train: NTrain = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
     direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = Device.cpu,
 ):  # fmt: skip
     """Which learning rate? Train briefly from tiny to huge ones."""
-    from .config import RunConfig, check
+    from .config import SHIPPED, RunConfig, check
     from .config_files import change_recipe, choose_recipe
     from .rate_answers import find_rate
 
     check_device(device)
+    pretrained = SHIPPED if pretrained is None else pretrained
     alone = stage is Stage.pretrain
     config = RunConfig(
         dataset=dataset, stages=(stage.value,), recipe=change_recipe(choose_recipe(recipe), set_ or ()),

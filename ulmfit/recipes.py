@@ -52,7 +52,7 @@ class Training:
     batch_size: int
     lr: float  # the top layer group's largest rate
     lr_factor: float = 2.6  # [P 3.2]: each lower group's rate is divided by it; 1 = the same for all
-    lr_multipliers: tuple[float, ...] | None = None  # instead of lr_factor: one per layer group, lowest first
+    lr_multipliers: tuple[float, ...] | None = None  # instead of lr_factor: one per layer group (groups.group_lrs)
     schedule: str = "slanted_triangular"  # [P 3.2]
     cut_frac: float = 0.1  # [P 3.2]: the share of the steps in which slanted triangular rates rise
     ratio: float = 32.0  # [P 3.2]: how much lower than their peak they begin and end
@@ -67,7 +67,8 @@ class Training:
 @dataclass(frozen=True)
 class LMTraining(Training):
     bptt: int = 70  # [P 4.1]
-    variable_bptt: bool = False  # [A]: windows of about bptt words, rates in proportion
+    variable_bptt: bool = False  # [A]: windows of about bptt words
+    scale_lr: bool = True  # [A]: rates in proportion to such a window's length
     optimizer: str = "adam"
     nonmono: int = 5  # [A]: how many epochs nt_asgd looks back
     steps: int | None = None  # a frozen number of steps, which then counts instead of `epochs`
@@ -112,14 +113,17 @@ PAPER = Recipe(
 
 # The authors' scripts, in all that differs: beta 0.8; in the language model rates by hand, windows of variable length,
 # smaller dropouts; in the classifier batches of 64 // 2, two steps of unfreezing, and use_clr (8, 3), (8, 3), (8, 8).
+# Not reproduced: an epoch's first window of bptt + 25 words, a fresh Adam in each phase of the unfreezing, sampled
+# softmax in pre-training, and a decoder without bias.
 SCRIPTS = replace(
     PAPER,
     pretrain=replace(  # [S pretrain_lm.py], clip [S sampled_sm.py]
-        PAPER.pretrain, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1.0), clip=0.3, variable_bptt=True
+        PAPER.pretrain, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1.0), clip=0.3, variable_bptt=True,
+        scale_lr=False,
     ),
     finetune=replace(  # [S finetune_lm.py]
         PAPER.finetune, epochs=25, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1 / 2), variable_bptt=True,
-        dropouts=LM_DROPOUTS,
+        scale_lr=False, dropouts=LM_DROPOUTS,
     ),
     classify=replace(  # [S train_clas.py]: two epochs of unfreezing and then 50 [P footnote 7]
         PAPER.classify, epochs=52, batch_size=32, betas=(0.8, 0.99), unfreezing="two_step",
@@ -135,7 +139,7 @@ AWD_LSTM_LM = replace(
     min_freq=1,
     pretrain=LMTraining(
         epochs=750, batch_size=80, lr=30.0, lr_factor=1.0, schedule="constant", weight_decay=1.2e-6, clip=0.25,
-        ar=2.0, tar=1.0, variable_bptt=True, optimizer="nt_asgd", dropouts=AWD_DROPOUTS,
+        ar=2.0, tar=1.0, variable_bptt=True, scale_lr=True, optimizer="nt_asgd", dropouts=AWD_DROPOUTS,
     ),
 )  # fmt: skip
 

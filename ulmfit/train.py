@@ -61,14 +61,14 @@ class LMTask:
     carry_type = LSTMState
 
     def loss_and_grads(self, step, carry):
-        """-> Step; where BPTT is of variable length, the rates are in proportion to it (Merity et al. 2017, 4.1)"""
+        """-> Step; with scale_lr, rates are in proportion to BPTT of variable length (Merity et al. 2017, 4.1)"""
         batch, recipe = self.batches[step], self.recipe
         masks = self.model.encoder.draw_masks(self.masks, step, batch.ids.shape[1], recipe.dropouts)
         states = None if batch.starts_epoch else carry
         _, states, cache = self.model.forward(
             batch.ids, batch.targets, states, masks=masks, ar=recipe.ar, tar=recipe.tar
         )
-        lr_scale = len(batch.ids) / recipe.bptt if self.batches.variable else 1.0
+        lr_scale = len(batch.ids) / recipe.bptt if self.batches.variable and recipe.scale_lr else 1.0
         grads = self.model.backward(cache)
         return Step(cache.cross_entropy, grads, states, batch.ids.size, cache.penalty, lr_scale)
 

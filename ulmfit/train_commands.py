@@ -33,6 +33,8 @@ from .options import (
     option,
 )  # fmt: skip
 
+AGAIN = "the same command again"
+
 
 def quickstart(
     out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
@@ -46,7 +48,7 @@ def quickstart(
     config = _config(dataset="questions", recipe="quickstart", seed=seed)
     metrics = _train(config, out, device, overwrite=True)
     console().print("\nThe same once more from random weights, to see what the language model is worth")
-    without = _train(replace(config, pretrained=SCRATCH), out / "without", device)
+    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=AGAIN)
     _report(metrics, out, without)
 
 
@@ -108,16 +110,18 @@ def _from_language_model(stage, help):
     def command(
         dataset: Annotated[str, NamedOrFile],
         out: Out,
-        pretrained: Pretrained = "shipped",
+        pretrained: Pretrained = None,
         data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
         label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
         recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
         device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
     ):  # fmt: skip
+        from .config import SHIPPED
+
         config = _config(
-            dataset=dataset, pretrained=pretrained, data_dir=data_dir, test_file=test_file, text_column=text_column,
-            label_column=label_column, encoding=encoding, n_train=n_train, recipe=recipe, changes=set_, seed=seed,
-            direction=direction.value, stages=(stage,),
+            dataset=dataset, pretrained=SHIPPED if pretrained is None else pretrained, data_dir=data_dir,
+            test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
+            recipe=recipe, changes=set_, seed=seed, direction=direction.value, stages=(stage,),
         )  # fmt: skip
         _run(config, out, device, resume=resume, overwrite=overwrite)
 
@@ -153,8 +157,11 @@ def _run(config, out, device=Device.cpu, **how):
     _report(_train(config, out, device, **how), out)
 
 
-def _train(config, out, device=Device.cpu, **how) -> dict:
-    """run_experiment on the console: progress, and what stops it in words -> its metrics"""
+def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
+    """run_experiment on the console: progress, and what stops it in words -> its metrics
+
+    go_on: what to advise after Ctrl-C; None: to resume the run, if there is one by then.
+    """
     import numpy as np
 
     from .experiment import run_experiment
@@ -171,8 +178,8 @@ def _train(config, out, device=Device.cpu, **how) -> dict:
             metrics = run_experiment(config, out, progress=progress, **how)
     except KeyboardInterrupt:
         began = (Path(out) / CONFIG).is_file()
-        remedy = f"ulmfit run --resume --out {shlex.quote(str(out))}" if began else "the same command again"
-        raise typer.Abort(f"stopped; to go on: {remedy}") from None
+        resume = f"ulmfit run --resume --out {shlex.quote(str(out))}" if began else AGAIN
+        raise typer.Abort(f"stopped; to go on: {go_on or resume}") from None
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
     finally:

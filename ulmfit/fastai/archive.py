@@ -6,6 +6,7 @@ Their bytes are read into memory; nothing is unpacked. A tar archive may hold pl
 outside of it, and may not unfold to many times its own size.
 """
 
+import os
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,7 @@ def find(source, direction=None, itos=None) -> Found:
     source = Path(source)
     if direction not in (None, *DIRECTIONS):
         raise InputError(f"direction: expected one of {', '.join(DIRECTIONS)}, got {direction!r}")
-    check_readable(source, folder_ok=True)
+    _check_plain(source, folder_ok=True)
     if source.is_dir():
         names, read = _in_folder(source)
     elif source.name.endswith(TAR_ENDINGS):
@@ -161,8 +162,15 @@ class _Bounded:
         return piece
 
 
+def _check_plain(path, folder_ok=False):
+    """Links are followed; what they lead to must be a file. A device may never end, and opening a pipe waits."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{path}: is a device, a pipe or a socket; give a plain file")
+    check_readable(path, folder_ok)
+
+
 def _read_file(path, most):
-    check_readable(path)
+    _check_plain(path)
     with damage_named(str(path)), open(path, "rb") as file:
         return _read(file, path.stat().st_size, path, most)
 
@@ -170,4 +178,7 @@ def _read_file(path, most):
 def _read(stream, size, name, most):
     if size > most:
         raise InputError(f"{name}: has {size} bytes, over {most}, as no model of fastai has; give the right file")
-    return stream.read()
+    content = stream.read(size + 1)  # and no further, however far it goes
+    if len(content) > size:
+        raise InputError(f"{name}: goes on after the {size} bytes that it is said to have; give a file that is at rest")
+    return content

@@ -16,7 +16,9 @@ Our tokenizer follows fastai v2, whose special tokens are those of v1 in another
 capitals from three letters on: they can be imported, and meet tokens that they have never seen.
 """
 
+import os
 import re
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from minilstm.params import assign, non_finite
 
 from ..errors import InputError
 from ..language_model import LanguageModel, grow_vocabulary
-from ..model_files import save_model
+from ..model_files import MODEL, VOCAB, save_model
 from ..recipes import ModelSize
 from ..run_dir import check
 from ..text import BOS, FLD, PAD, REP, SPECIAL_TOKENS, UNK, UP, WREP
@@ -53,10 +55,31 @@ def import_fastai(source, out, *, direction=None, itos=None) -> dict:
     """Write a language model of fastai as a folder that `--pretrained` takes -> what was found, for a report.
 
     source: wt103-fwd.tgz, a folder with such files, or a .pth or .h5 file; itos: the list of words, if not beside it;
-    direction: for files whose names do not say fwd or bwd. `out` must be new or empty.
+    direction: for files whose names do not say fwd or bwd. `out` must be new or empty, and is so again after an error.
     Keys: weights, words, direction, dtype, size (embedding, hidden, layers), vocab_size, copies, notes. Raises
     InputError, in one line, for whatever is not such a model; nothing in the files is executed.
     """
+    with _place_for(Path(out)) as folder:
+        return _import(source, folder, direction, itos)
+
+
+@contextmanager
+def _place_for(out):
+    """-> `out`, checked before hundreds of MB are read; what has been made is gone again if they are no model."""
+    made = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # innermost first
+    check(out)
+    try:
+        yield out
+    except BaseException:
+        with suppress(OSError):
+            for file in (MODEL, VOCAB):
+                (out / file).unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _import(source, out, direction, itos):
     found = find(source, direction, itos)
     state = read_state_dict(found.weights, found.weights_name)
     entries = _entries(state, found.weights_name)
@@ -67,7 +90,6 @@ def import_fastai(source, out, *, direction=None, itos=None) -> dict:
         raise InputError(f"{found.words_name}: has {len(words)} words, and {found.weights_name} has "
                          f"{len(params[EMBEDDING])} rows; give the two files of one model")  # fmt: skip
     vocab, rows, more_notes = _fit_words(words)
-    out = check(Path(out))
     model = LanguageModel(len(vocab), size, rng=np.random.default_rng(0))  # the initial weights are overwritten
     assign(model.params, grow_vocabulary(params, rows))
     try:
