@@ -23,8 +23,7 @@ COLUMNS = (
     *KEY[:-1], "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
     "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
     "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "forward_error", "backward_error",
-    "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor",
-    "pretrained_sha256", "config",
+    "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor", "config",
 )  # fmt: skip
 
 
@@ -50,7 +49,6 @@ def row_of(run, experiment="") -> dict:
         "ci95_low": low,
         "ci95_high": high,
         **{f"{d}_error": error for d, error in metrics["test_error_by_direction"].items()},
-        "pretrained_sha256": " ".join(metrics.get("pretrained_sha256", {}).values()),
         "config": json.dumps(config | {name: named(config.get(name)) for name in PATHS}, separators=(",", ":")),
     }
 

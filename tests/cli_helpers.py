@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ulmfit.cli import main
 
 SETTINGS = {
-    "size.embedding": 8, "size.hidden": 8, "size.layers": 1, "size.head": 6, "min_freq": 1,
+    "size.embedding": 8, "size.hidden": 8, "size.layers": 1, "size.head": 6, "min_freq": 1, "task_min_freq": 1,
     "pretrain.epochs": 1, "finetune.epochs": 1, "classify.epochs": 10, "classify.batch_size": 8, "classify.lr": 0.05,
     "classify.dropouts.head": "[0,0]", "classify.unfreezing": "full",
 }  # fmt: skip

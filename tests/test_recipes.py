@@ -178,7 +178,7 @@ def test_every_recipe_goes_on_from_a_model_of_two_layers(name, tmp_path):
     )
     rows = Split(texts, np.arange(6) % 2)
     dataset = Dataset("pets", ("dog", "cat"), rows, rows, rows, corpus=texts, notes=())
-    vocab, stage = task_vocabulary(Corpus(texts)), Stage(RunDirectory(tmp_path), "stage", Silent())
+    vocab, stage = task_vocabulary(Corpus(texts), recipe), Stage(RunDirectory(tmp_path), "stage", Silent())
     start = language_model(len(vocab), dtype=np.float32)
     model, vocab, report = finetune(stage, start, vocab, texts, recipe, 1, "forward")
     assert report["steps"] == 1 and model.size.layers == start.size.layers == 2

@@ -75,7 +75,7 @@ LIMITS = {  # for a tuple: what each of its members must be. None is left alone 
         "batch_size": whole(2), "unfreezing": one_of(UNFREEZING), "warm_cut_frac": SHARE, "bptt": whole(1),
         "max_tokens": whole(1),
     },
-    Recipe: {"vocab_size": whole(len(SPECIAL_TOKENS) + 1), "min_freq": whole(1)},
+    Recipe: {"vocab_size": whole(len(SPECIAL_TOKENS) + 1), "min_freq": whole(1), "task_min_freq": whole(1)},
     RunConfig: {
         "dataset": Limit("a name or a file", bool), "stages": one_of(STAGES), "n_train": whole(2),
         "seed": whole(0, 2**64 - 1), "direction": one_of((*DIRECTIONS, "both")),

@@ -27,7 +27,7 @@ def starting_model(config, texts, direction):
     """
     if config.pretrained != SCRATCH:
         return load_pretrained(config.pretrained, direction)
-    vocab = task_vocabulary(Corpus(texts))
+    vocab = task_vocabulary(Corpus(texts), config.recipe)
     return LanguageModel(len(vocab), config.recipe.size, rng=np.random.default_rng(config.seed)), vocab
 
 

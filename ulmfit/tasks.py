@@ -35,7 +35,7 @@ def finetuning_task(model, vocab, texts, recipe, seed, direction):
     """-> the training task of stage 2 and its vocabulary: the union of the model's and the texts'. Words that the
     model has not met get the mean of all rows."""
     corpus = Corpus(texts)
-    union = vocab.union(task_vocabulary(corpus))
+    union = vocab.union(task_vocabulary(corpus, recipe))
     grown = LanguageModel(len(union), model.size, rng=np.random.default_rng(seed))
     assign(grown.params, grow_vocabulary(model.params, union.rows_in(vocab)))
     return _lm_task(grown, in_direction(corpus.encode(union), direction), recipe.finetune, seed), union
@@ -51,9 +51,10 @@ def classifying_task(model, vocab, dataset, recipe, seed, direction) -> Classifi
     return ClassifierTask(classifier, batches, recipe.classify, MaskSource(seed))
 
 
-def task_vocabulary(corpus: Corpus) -> Vocab:
-    """All words of the task's own text."""
-    return Vocab.build(corpus.counts(), max_size=10**6, min_freq=1)
+def task_vocabulary(corpus: Corpus, recipe) -> Vocab:
+    """The words of the task's own text, but for the rarest: only where some words of it are unknown can a model learn
+    what to make of an unknown word."""
+    return Vocab.build(corpus.counts(), max_size=10**6, min_freq=recipe.task_min_freq)
 
 
 def in_direction(documents, direction):
