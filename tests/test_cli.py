@@ -395,7 +395,7 @@ def test_a_reader_that_leaves_early_is_no_error(tiny_run, tmp_path):
     """`ulmfit predict ... | head -1`, with more to say than a pipe holds"""
     (tmp_path / "many.txt").write_text("who is the poet of the red river ?\n" * 4000)
     process = start("predict", tmp_path / "many.txt", "--model", tiny_run)
-    assert process.stdout.readline().startswith("HUM\t")
+    assert process.stdout.readline().endswith("\twho is the poet of the red river ?\n")
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=60) == 0
     process.stderr.close()
