@@ -23,6 +23,7 @@ COLUMNS = (
     *KEY[:-1], "n_test", "parameters", "pretrain_steps", "pretrain_tokens", "pretrain_seconds",
     "pretrain_perplexity", "finetune_tokens", "finetune_seconds", "finetune_perplexity", "classify_tokens",
     "classify_seconds", "validation_error", "test_error", "ci95_low", "ci95_high", "forward_error", "backward_error",
+    "forward_seconds", "backward_seconds",
     "baseline_error", "seconds", "peak_memory_mb", "python", "numpy", "numba", "blas", "processor", "config",
 )  # fmt: skip
 
@@ -49,8 +50,14 @@ def row_of(run, experiment="") -> dict:
         "ci95_low": low,
         "ci95_high": high,
         **{f"{d}_error": error for d, error in metrics["test_error_by_direction"].items()},
+        **{f"{d}_seconds": trained(reports) for d, reports in metrics["directions"].items()},
         "config": json.dumps(config | {name: named(config.get(name)) for name in PATHS}, separators=(",", ":")),
     }
+
+
+def trained(reports):
+    """Seconds of all stages in one direction."""
+    return sum(report["seconds"] for report in reports.values() if report)
 
 
 def named(path):

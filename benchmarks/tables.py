@@ -56,14 +56,15 @@ def seeds_table(dataset, direction="forward") -> str:
     names = ["both", "forward", "backward"] if several else ["test error %"]
     columns = ["test_error", "forward_error", "backward_error"] if several else ["test_error"]
     lines = [
-        f"| seed | {' | '.join(names)} | TF-IDF + linear SVM | validation | perplexity after fine-tuning | time |",
+        f"| seed | {' | '.join(names)} | TF-IDF + linear SVM | validation | perplexity after fine-tuning "
+        "| training, forward; in all |",
         "|---" * (len(names) + 5) + "|",
     ]
 
     def line(name, some):
         errors = " | ".join(mean(some, c, 2 if len(some) > 1 else 1) for c in columns)
         rest = " | ".join(mean(some, c) for c in ("baseline_error", "validation_error", "finetune_perplexity"))
-        return f"| {name} | {errors} | {rest} | {minutes(some, 'seconds')} |"
+        return f"| {name} | {errors} | {rest} | {minutes(some, 'forward_seconds')}; {minutes(some, 'seconds')} |"
 
     lines += [line(row["seed"], [row]) for row in sorted(rows, key=lambda row: int(row["seed"]))]
     if len(rows) > 1:

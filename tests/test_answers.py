@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from ulmfit.answers import _write_predictions, check_output, read_texts
+from ulmfit.commands.answers import _write_predictions, check_output, read_texts
 from ulmfit.errors import InputError
 
 OPTIONS = {"text_column": "text", "encoding": "utf-8"}

@@ -78,8 +78,8 @@ def test_the_shipped_model_is_named_in_one_place():
 
 
 @pytest.mark.parametrize("command, entry", [
-    ("finetune", "ulmfit.train_commands._run"), ("classify", "ulmfit.train_commands._run"),
-    ("run", "ulmfit.train_commands._run"), ("lr-find", "ulmfit.rate_answers.find_rate"),
+    ("finetune", "ulmfit.commands.train._run"), ("classify", "ulmfit.commands.train._run"),
+    ("run", "ulmfit.commands.train._run"), ("lr-find", "ulmfit.commands.rate_answers.find_rate"),
 ])  # fmt: skip
 @pytest.mark.parametrize("typed, meant", [([], SHIPPED), (["--pretrained", SHIPPED], SHIPPED),
                                           (["--pretrained", SCRATCH], SCRATCH)])  # fmt: skip
@@ -271,10 +271,10 @@ def test_ctrl_c_in_quickstart_says_how_to_get_its_comparison(tmp_path, monkeypat
 OUT_OF_MEMORY = {  # where it happens -> the command, which stage's batch_size may help
     "experiment.run_experiment": (["run", "questions", "--out", "new"], "classify"),
     "experiment.load_dataset": (["finetune", "questions", "--out", "new"], "finetune"),
-    "rate_answers.find_rate": (["lr-find", "questions"], "classify"),
+    "commands.rate_answers.find_rate": (["lr-find", "questions"], "classify"),
     "experiment.prepare": (["quickstart", "--out", "new"], None),
-    "lm_answers.print_perplexity": (["perplexity", "x.txt"], None),
-    "lm_answers.print_import": (["import-fastai", "x.tgz", "--out", "new"], None),
+    "commands.lm_answers.print_perplexity": (["perplexity", "x.txt"], None),
+    "commands.lm_answers.print_import": (["import-fastai", "x.tgz", "--out", "new"], None),
 }
 
 
@@ -418,8 +418,8 @@ def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the
         asked.append((config, out, how))
         return len(asked)
 
-    monkeypatch.setattr("ulmfit.train_commands._train", remember)
-    monkeypatch.setattr("ulmfit.train_commands._report", lambda *metrics: shown.append(metrics))
+    monkeypatch.setattr("ulmfit.commands.train._train", remember)
+    monkeypatch.setattr("ulmfit.commands.train._report", lambda *metrics: shown.append(metrics))
     out = tmp_path / "q"
     assert ulmfit("quickstart", "--seed", "3", "--out", out).code == 0
     config = asked[0][0]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tiny import adam, classifier_task, first_carry, lm_task
 
+from ulmfit.commands.rate_answers import _task
 from ulmfit.config_files import load_config
 from ulmfit.groups import UNFREEZING
 from ulmfit.lr_find import MEMORY, RangeStep, range_test, suggest
 from ulmfit.progress import Silent
-from ulmfit.rate_answers import _task
 from ulmfit.train import fit
 
 TASKS = {"language model": lm_task, "classifier": classifier_task}

@@ -86,7 +86,7 @@ def test_a_terminal_shows_one_live_line_and_is_given_back():
 @pytest.mark.parametrize("error, code", [(KeyboardInterrupt, 130), (ZeroDivisionError, 1)])
 def test_the_terminal_is_given_back_when_a_run_ends_early(error, code, tiny_data, tmp_path, monkeypatch):
     file = io.StringIO()
-    monkeypatch.setattr("ulmfit.train_commands.console", lambda: Console(file=file, force_terminal=True, width=100))
+    monkeypatch.setattr("ulmfit.commands.train.console", lambda: Console(file=file, force_terminal=True, width=100))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def fail(*_):

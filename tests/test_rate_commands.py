@@ -129,7 +129,7 @@ def test_a_picture_of_the_rates(options, tmp_path):
 
 def test_what_is_drawn_is_what_was_asked_for(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("ulmfit.rate_answers.plot_rates", lambda panels, path: drawn.append(panels) or True)
+    monkeypatch.setattr("ulmfit.commands.rate_answers.plot_rates", lambda panels, path: drawn.append(panels) or True)
     for options in (["--recipe", "paper"], ["--set", "finetune.lr=0.5"], ["--schedule", "cosine", "--lr", "0.5"]):
         succeeds("plot", "schedule", *options, "--out", tmp_path / "a.png")
     paper, laptop, [cosine] = drawn

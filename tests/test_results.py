@@ -40,6 +40,7 @@ def finished_run(folder, seed, error):
             "classify": stage | {"validation_error": 10.0, "parameters": 1234},
         },
         "versions": {"python": "3.11.7", "numpy": "2.4.6", "numba": None, "blas": "B", "processor": "A"},
+        "directions": {"forward": {"pretrain": None, "classify": stage}, "backward": {"classify": stage}},
         "commit": COMMIT,
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -66,7 +67,7 @@ def test_runs_become_rows_and_rows_a_table(tmp_path):
     assert run("report.py", "--check", root=root).returncode == 0
     readme = (root / "README.md").read_text()
     seeds = re.search(r"<!-- seeds -->(.*)<!-- /seeds -->", readme, re.DOTALL)[1]
-    assert "| 1 | 7.0 | 8.0 | 9.0 | 9.2 | 10.0 | 30.0 | 4 min |" in seeds
+    assert "| 1 | 7.0 | 8.0 | 9.0 | 9.2 | 10.0 | 30.0 | 60 s; 4 min |" in seeds
     assert "| **mean of 2** | 8.00 ± 1.41 | 9.00 ± 1.41 | 10.00 ± 1.41 |" in seeds
     everybody = re.search(r"<!-- trec6 -->(.*)<!-- /trec6 -->", readme, re.DOTALL)[1]
     assert "| **ULMFiT here, both directions** | 8.00 ± 1.41 | 5.9 to 10.7 | here, 2 seeds |" in everybody

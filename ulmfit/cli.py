@@ -11,11 +11,11 @@ import traceback
 
 import typer
 
+from .commands.lm import generate, import_fastai, perplexity
+from .commands.model import doctor, evaluate, predict
+from .commands.rates import lr_find, plot
+from .commands.train import classify, finetune, pretrain, quickstart, run
 from .errors import InputError
-from .lm_commands import generate, import_fastai, perplexity
-from .model_commands import doctor, evaluate, predict
-from .rate_commands import lr_find, plot
-from .train_commands import classify, finetune, pretrain, quickstart, run
 
 
 class Commands(typer.core.TyperGroup):

@@ -6,15 +6,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from .config import SHIPPED
-from .datasets import CORPORA, load_corpus
-from .errors import InputError
-from .generate import LIMITS, check_sampling, generate
-from .model_files import MODEL, Loaded, load_model
-from .perplexity import text_perplexity
-from .pretrained import model_folder
-from .progress import ConsoleProgress
-from .text import tokenize
+from ..config import SHIPPED
+from ..datasets import CORPORA, load_corpus
+from ..errors import InputError
+from ..generate import LIMITS, check_sampling, generate
+from ..model_files import MODEL, Loaded, load_model
+from ..perplexity import text_perplexity
+from ..pretrained import model_folder
+from ..progress import ConsoleProgress
+from ..text import tokenize
 
 
 def open_language_model(model, direction=None) -> Loaded:
@@ -75,7 +75,7 @@ def print_texts(prompt, model, direction, *, n, seed, **how):
 
 def print_import(source, out, **options):
     """What was found in files of fastai's, and where it is now."""
-    from .fastai import import_fastai
+    from ..fastai import import_fastai
 
     found = import_fastai(source, out, **options)
     size = found["size"]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .errors import InputError
-from .recipes import RECIPES
+from ..errors import InputError
+from ..recipes import RECIPES
 
 Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
 OneDirection = Enum("OneDirection", {d: d for d in ("forward", "backward")}, type=str)

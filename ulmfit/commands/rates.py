@@ -43,8 +43,8 @@ def lr_find(
     direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = Device.cpu,
 ):  # fmt: skip
     """Which learning rate? Train briefly from tiny to huge ones."""
-    from .config import SHIPPED, RunConfig, check
-    from .config_files import change_recipe, choose_recipe
+    from ..config import SHIPPED, RunConfig, check
+    from ..config_files import change_recipe, choose_recipe
     from .rate_answers import find_rate
 
     check_device(device)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
-from .files import check_encoding
-from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
-from .predictor import Predictor
-from .tables import is_table_path, read_lines, read_rows, read_table
+from ..errors import InputError
+from ..files import check_encoding
+from ..metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
+from ..predictor import Predictor
+from ..tables import is_table_path, read_lines, read_rows, read_table
 
 
 def read_texts(arguments, *, text_column, encoding, table=None):
@@ -89,7 +89,7 @@ def _write_row(f, cells):
 
 def evaluate_file(console, file, run, *, as_json, **columns):
     """Error, interval and confusion matrix of a run on a labelled file."""
-    from .report import confusion_table
+    from ..report import confusion_table
 
     predictor = Predictor.load(run)
     rows = read_rows(file, **columns)
@@ -122,7 +122,7 @@ def doctor(console):
 
     from minilstm import available_kernels
 
-    from .provenance import commit, versions
+    from ..provenance import commit, versions
 
     found = Table("what", "version", title="This machine")
     for name, version in (versions() | {"commit": commit()}).items():

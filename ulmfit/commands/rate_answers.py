@@ -5,16 +5,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from .config_files import change_recipe, choose_recipe
-from .errors import InputError
-from .experiment import read_corpus, read_dataset
-from .lr_find import range_test, suggest
-from .plots import plot_range, plot_rates
-from .pretrained import starting_model
-from .progress import ConsoleProgress
-from .rate_curves import recipe_panels, schedule_panels
-from .schedules import SCHEDULES
-from .tasks import classifying_task, finetuning_task, pretraining_task
+from ..config_files import change_recipe, choose_recipe
+from ..errors import InputError
+from ..experiment import read_corpus, read_dataset
+from ..lr_find import range_test, suggest
+from ..plots import plot_range, plot_rates
+from ..pretrained import starting_model
+from ..progress import ConsoleProgress
+from ..rate_curves import recipe_panels, schedule_panels
+from ..schedules import SCHEDULES
+from ..tasks import classifying_task, finetuning_task, pretraining_task
 
 NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
 

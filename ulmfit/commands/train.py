@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import InputError
+from ..errors import InputError
 from .options import (
     TEXT,
     DataDir,
@@ -43,7 +43,7 @@ def quickstart(
     """Everything in two minutes, on built-in data."""
     from dataclasses import replace
 
-    from .config import SCRATCH
+    from ..config import SCRATCH
 
     config = _config(dataset="questions", recipe="quickstart", seed=seed)
     metrics = _train(config, out, device, overwrite=True)
@@ -65,8 +65,8 @@ def run(
     device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """From a language model to a tested classifier."""
-    from .config import SHIPPED, STAGES
-    from .config_files import load_config
+    from ..config import SHIPPED, STAGES
+    from ..config_files import load_config
 
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
@@ -116,7 +116,7 @@ def _from_language_model(stage, help):
         recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
         device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
     ):  # fmt: skip
-        from .config import SHIPPED
+        from ..config import SHIPPED
 
         config = _config(
             dataset=dataset, pretrained=SHIPPED if pretrained is None else pretrained, data_dir=data_dir,
@@ -135,9 +135,9 @@ classify = _from_language_model("classify", "Stage 3 alone: the classifier, then
 
 def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
     """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
-    from .config import SCRATCH, SHIPPED, RunConfig, check
-    from .config_files import change_recipe, choose_recipe
-    from .tables import is_table_path
+    from ..config import SCRATCH, SHIPPED, RunConfig, check
+    from ..config_files import change_recipe, choose_recipe
+    from ..tables import is_table_path
 
     chosen = change_recipe(choose_recipe(recipe), changes or ())
     for name in ("data_dir", "test_file", "pretrained"):
@@ -164,10 +164,10 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
     """
     import numpy as np
 
-    from .experiment import run_experiment
-    from .plots import plot_run
-    from .progress import ConsoleProgress
-    from .run_dir import CONFIG
+    from ..experiment import run_experiment
+    from ..plots import plot_run
+    from ..progress import ConsoleProgress
+    from ..run_dir import CONFIG
 
     check_device(device)
     if how.get("resume") and how.get("overwrite"):
@@ -189,7 +189,7 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
 
 
 def _report(metrics, out, without=None):
-    from .report import print_report
+    from ..report import print_report
 
     print_report(console(), metrics, out, without=without)
 
