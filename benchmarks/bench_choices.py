@@ -24,14 +24,17 @@ VARIANTS = {  # what differs from the recipe `laptop`, as --set takes it
     "laptop, the default": (),
     "two steps of unfreezing, as in the scripts": ("classify.unfreezing=two_step",),
     "no gradual unfreezing": ("classify.unfreezing=full",),
-    "AR and TAR, as in the paper": ("finetune.ar=2", "finetune.tar=1", "classify.ar=2", "classify.tar=1"),
-    "the scripts' beta": ("finetune.betas=[0.8, 0.99]", "classify.betas=[0.8, 0.99]"),
+    "one rate for all layers": ("classify.lr_factor=1",),
     "the paper's dropouts in the classifier": (
         "classify.dropouts.embedding=0.05", "classify.dropouts.input=0.4", "classify.dropouts.weight=0.5",
         "classify.dropouts.hidden=0.3",
-    ),  # fmt: skip
+    ),
+    "15 epochs of classifier": ("classify.epochs=15",),
+    "AR and TAR, as in the paper": ("finetune.ar=2", "finetune.tar=1", "classify.ar=2", "classify.tar=1"),
+    "the scripts' beta": ("finetune.betas=[0.8, 0.99]", "classify.betas=[0.8, 0.99]"),
+    "all words of the task known": ("task_min_freq=1",),
     "no fine-tuning of the language model": ("finetune.steps=1",),
-}
+}  # fmt: skip
 
 
 def measure(variants, seed, data_dir) -> list[dict]:
@@ -74,7 +77,7 @@ def groups(variants, done, seed):
     alike = {}
     for variant in variants:
         if (variant, str(seed)) not in done:
-            key = tuple(change for change in VARIANTS[variant] if change.startswith("finetune"))
+            key = tuple(change for change in VARIANTS[variant] if not change.startswith("classify"))
             alike.setdefault(key, []).append(variant)
     return list(alike.values())
 
