@@ -80,3 +80,14 @@ def test_of_many_classes_only_the_largest_mistakes_are_shown():
     text = shown(confusion_table([f"class{k}" for k in range(n)], matrix))
     assert cells(text, "class9") == ["class9", "class2", "12"] and cells(text, "class3") == ["class3", "class7", "5"]
     assert text.index("class9") < text.index("class3") and "100" not in text and text.count("class") == 4 + 1
+
+
+def test_two_directions_are_shown_alone_as_well_and_a_run_without_the_shipped_model_beside():
+    both = METRICS | {"test_error_by_direction": {"forward": 10.0, "backward": 11.5}}
+    without = METRICS | {"test_error": 30.4, "test_error_ci95": [28.1, 32.9]}
+    table = shown(errors_table(both, without))
+    assert cells(table, "ULMFiT") == ["ULMFiT", "9.2", "7.0 to 12.1"]
+    assert cells(table, "its forward")[1:] == ["10.0", ""] and cells(table, "its backward")[1:] == ["11.5", ""]
+    assert cells(table, "the same without")[1:] == ["30.4", "28.1 to 32.9"]
+    one = shown(errors_table(METRICS | {"test_error_by_direction": {"forward": 9.2}}))
+    assert "alone" not in one and "without" not in one

@@ -33,8 +33,8 @@ def print_report(console, metrics, out, n_examples=5, without=None):
 
 
 def errors_table(metrics, without=None):
-    """The test error with its interval, from random weights too where that was tried, and the linear baseline's on
-    the same split."""
+    """The test error with its interval, of each direction alone where there are two, from random weights where that
+    was tried, and the linear baseline's on the same split."""
     from rich.table import Table
 
     table = Table(title=f"Test error on {metrics['n_test']:,} texts")
@@ -45,6 +45,10 @@ def errors_table(metrics, without=None):
         if m is not None:
             low, high = m["test_error_ci95"]
             table.add_row(name, f"{m['test_error']:.1f}", f"{low:.1f} to {high:.1f}")
+    alone = metrics.get("test_error_by_direction", {})
+    for direction, error in alone.items():
+        if len(alone) > 1:
+            table.add_row(f"  its {direction} classifier alone", f"{error:.1f}", "")
     baseline = metrics["baseline_error"]
     shown = "needs scikit-learn" if baseline is None else f"{baseline:.1f}"
     table.add_row("TF-IDF + linear SVM", shown, "")
