@@ -128,8 +128,8 @@ def choices_table() -> str:
 
 def questions_table() -> str:
     """The quickstart with the shipped models and without, and the linear baseline."""
-    with_model = chosen("questions", start="shipped", direction="forward")
-    without = chosen("questions", start="none", direction="forward")
+    with_model = chosen("questions", start="shipped")
+    without = chosen("questions", start="none")
     if not with_model:
         return "Not measured yet."
     lines = ["| model | test error % | seeds | time |", "|---|---|---|---|"]

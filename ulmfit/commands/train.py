@@ -45,7 +45,7 @@ def quickstart(
 
     from ..config import SCRATCH
 
-    config = _config(dataset="questions", recipe="quickstart", seed=seed)
+    config = _config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
     metrics = _train(config, out, device, overwrite=True)
     console().print("\nThe same once more from random weights, to see what the language model is worth")
     without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=AGAIN)
