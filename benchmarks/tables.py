@@ -117,6 +117,8 @@ def choices_table() -> str:
     """The experiments behind the default recipe: error on the validation split, never on the test set."""
     with open(RESULTS / "choices.csv", encoding="utf-8", newline="") as f:
         rows = list(csv.DictReader(f))
+    if not rows:
+        return "Not measured yet."
     names = list(dict.fromkeys(row["variant"] for row in rows))
     lines = ["| variant | what differs from the default | validation error % | seeds |", "|---|---|---|---|"]
     for name in names:
