@@ -10,6 +10,16 @@ from collect_runs import read_rows
 from ulmfit.metrics import wilson_interval
 
 RESULTS = Path(__file__).parent / "results"
+NOT_YET = "Not measured yet."
+
+
+def results(name) -> list[dict]:
+    """The rows of a file in benchmarks/results; [] where it is not there."""
+    path = RESULTS / name
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
 
 
 def numbers(rows, name):
@@ -47,18 +57,16 @@ def wilson(error, n):
     return f"{low:.1f} to {high:.1f}"
 
 
-def seeds_table(dataset, direction="forward") -> str:
-    """Every seed that started from the shipped models, and their mean."""
-    rows = chosen(dataset, start="shipped", direction=direction)
+def seeds_table() -> str:
+    """Every seed of TREC-6 in both directions that started from the shipped models, and their mean."""
+    rows = chosen("trec6", start="shipped", direction="both")
     if not rows:
-        return "Not measured yet."
-    several = direction == "both"
-    names = ["both", "forward", "backward"] if several else ["test error %"]
-    columns = ["test_error", "forward_error", "backward_error"] if several else ["test_error"]
+        return NOT_YET
+    columns = ("test_error", "forward_error", "backward_error")
     lines = [
-        f"| seed | {' | '.join(names)} | TF-IDF + linear SVM | validation | perplexity after fine-tuning "
-        "| training, forward; in all |",
-        "|---" * (len(names) + 5) + "|",
+        "| seed | both | forward | backward | TF-IDF + linear SVM | validation, mean of the two "
+        "| perplexity after fine-tuning | training, forward; in all |",
+        "|---" * 8 + "|",
     ]
 
     def line(name, some):
@@ -89,7 +97,7 @@ def trec6_table() -> str:
     lines = ["| model | test error % | 95 % interval | how measured |", "|---|---|---|---|"]
     both = chosen("trec6", start="shipped", direction="both")
     if not both:
-        return "Not measured yet."
+        return NOT_YET
     scratch = chosen("trec6", start="none", direction="forward")
     ours = [
         ("**ULMFiT here, both directions**", both, "test_error"),
@@ -105,20 +113,18 @@ def trec6_table() -> str:
             how = "here, deterministic" if column == "baseline_error" else f"here, {len(rows)} seeds"
             shown = f"{value:.1f}" if column == "baseline_error" else mean(rows, column, 2)
             table.append((value, f"| {name} | {shown} | {wilson(value, 500)} | {how} |"))
-    with open(RESULTS / "trec6_rivals.csv", encoding="utf-8", newline="") as f:
-        for row in csv.DictReader(f):
-            value = float(row["test_error"])
-            how = f"{row['how']}: {row['source']}"
-            table.append((value, f"| {row['model']} | {value:.1f} | {wilson(value, 500)} | {how} |"))
+    for row in results("trec6_rivals.csv"):
+        value = float(row["test_error"])
+        how = f"{row['how']}: {row['source']}"
+        table.append((value, f"| {row['model']} | {value:.1f} | {wilson(value, 500)} | {how} |"))
     return "\n".join(lines + [line for _, line in sorted(table)])
 
 
 def choices_table() -> str:
     """The experiments behind the default recipe: error on the validation split, never on the test set."""
-    with open(RESULTS / "choices.csv", encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
+    rows = results("choices.csv")
     if not rows:
-        return "Not measured yet."
+        return NOT_YET
     names = list(dict.fromkeys(row["variant"] for row in rows))
     lines = ["| variant | what differs from the default | validation error % | seeds |", "|---|---|---|---|"]
     for name in names:
@@ -133,7 +139,7 @@ def questions_table() -> str:
     with_model = chosen("questions", start="shipped")
     without = chosen("questions", start="none")
     if not with_model:
-        return "Not measured yet."
+        return NOT_YET
     lines = ["| model | test error % | seeds | time |", "|---|---|---|---|"]
     ours = {"ULMFiT from the shipped language model": with_model, "the same from random weights": without}
     for name, rows in ours.items():
@@ -146,7 +152,7 @@ def questions_table() -> str:
 def imdb_table() -> str:
     rows = chosen("imdb", start="shipped")
     if not rows:
-        return "Not measured yet."
+        return NOT_YET
     row = rows[-1]
     lines = ["| model | test error % | 95 % interval |", "|---|---|---|"]
     n = int(row["n_test"])
@@ -158,11 +164,9 @@ def imdb_table() -> str:
 
 def install_table() -> str:
     """What an installation costs."""
-    path = RESULTS / "install.csv"
-    if not path.is_file():
-        return "Not measured yet."
-    with open(path, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
+    rows = results("install.csv")
+    if not rows:
+        return NOT_YET
     head = "| " + " | ".join(row["what"] for row in rows) + " |"
     values = "| " + " | ".join(f"{float(row['value']):.3g} {row['unit']}" for row in rows) + " |"
     first = rows[0]
@@ -172,11 +176,9 @@ def install_table() -> str:
 
 def recurrence_table() -> str:
     """Every CPU recurrence beside the reference, in milliseconds a call."""
-    path = RESULTS / "recurrence.csv"
-    if not path.is_file():
-        return "Not measured yet."
-    with open(path, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
+    rows = results("recurrence.csv")
+    if not rows:
+        return NOT_YET
     names = list(dict.fromkeys(row["kernel"] for row in rows))
     shapes = list(dict.fromkeys((row["T"], row["B"], row["H"]) for row in rows))
     time = {(row["kernel"], row["mode"], (row["T"], row["B"], row["H"])): float(row["ms_p50"]) for row in rows}
@@ -196,7 +198,7 @@ def recurrence_table() -> str:
 TABLES = {
     "README.md": {
         "trec6": trec6_table,
-        "seeds": lambda: seeds_table("trec6", "both"),
+        "seeds": seeds_table,
         "choices": choices_table,
         "questions": questions_table,
         "imdb": imdb_table,

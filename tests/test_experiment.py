@@ -542,6 +542,26 @@ def test_a_folder_with_the_other_direction_alone_says_what_is_there(there, wante
     assert pretrained.load_pretrained(str(tmp_path / "tb"), there)
 
 
+def test_the_test_error_of_each_direction_is_that_of_its_classifier_alone(finished, data):
+    out, metrics = finished
+    texts, labels = [text("test", k) for k in range(10)], [k % 2 for k in range(10)]  # canine, feline
+    for direction, error in metrics["test_error_by_direction"].items():
+        predicted = Predictor.load(out / direction).predict_proba(texts).argmax(axis=1)
+        assert error == pytest.approx(100 * np.mean(predicted != labels))
+    assert list(metrics["test_error_by_direction"]) == ["forward", "backward"]
+    assert 10 < metrics["peak_memory_mb"] < 100_000
+
+
+def test_words_that_are_too_rare_in_the_task_stay_unknown(finished, data, tmp_path):
+    start = str(finished[0] / "forward" / "pretrain")
+    recipe = replace(RECIPE, task_min_freq=2)
+    for pretrained_as in (start, SCRATCH):
+        run = tmp_path / Path(pretrained_as).name
+        run_experiment(config(data, pretrained=pretrained_as, stages=STAGES[1:], recipe=recipe), run)
+        words = set(Vocab.load(run / "vocab.json").itos)
+        assert {"is", "cat", "dog"} <= words and not any(word.startswith("train") for word in words)
+
+
 def test_from_scratch_a_run_knows_the_tasks_words_alone_and_starts_at_random(data, tmp_path):
     metrics = run_experiment(config(data, pretrained=SCRATCH, stages=STAGES[1:]), tmp_path / "run")
     assert "pretrained_sha256" not in metrics and metrics["stages"]["pretrain"] is None

@@ -25,6 +25,7 @@ from .options import (
     console,
     option,
 )  # fmt: skip
+from .train import make_config
 
 plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
 
@@ -43,20 +44,17 @@ def lr_find(
     direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = Device.cpu,
 ):  # fmt: skip
     """Which learning rate? Train briefly from tiny to huge ones."""
-    from ..config import SHIPPED, RunConfig, check
-    from ..config_files import change_recipe, choose_recipe
+    from ..config import SHIPPED
     from .rate_answers import find_rate
 
     check_device(device)
     pretrained = SHIPPED if pretrained is None else pretrained
     alone = stage is Stage.pretrain
-    config = RunConfig(
-        dataset=dataset, stages=(stage.value,), recipe=change_recipe(choose_recipe(recipe), set_ or ()),
-        pretrained=None if alone else pretrained, pretrain_text=text, data_dir=data_dir and str(data_dir),
-        text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train, seed=seed,
-        direction=direction.value,
+    config = make_config(
+        dataset=dataset, stages=(stage.value,), recipe=recipe, changes=set_, pretrained=None if alone else pretrained,
+        pretrain_text=text, data_dir=data_dir, text_column=text_column, label_column=label_column, encoding=encoding,
+        n_train=n_train, seed=seed, direction=direction.value,
     )  # fmt: skip
-    check(config)
     find_rate(console(), config, out, low=low, high=high, n_steps=steps)
 
 

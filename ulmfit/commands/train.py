@@ -45,7 +45,7 @@ def quickstart(
 
     from ..config import SCRATCH
 
-    config = _config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
+    config = make_config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
     metrics = _train(config, out, device, overwrite=True)
     console().print("\nThe same once more from random weights, to see what the language model is worth")
     without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=AGAIN)
@@ -80,7 +80,7 @@ def run(
         known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
         raise InputError(f"name a DATASET ({known}), --config or --resume")
     stage_1 = pretrain_text is not None or pretrain_minutes is not None
-    built = _config(
+    built = make_config(
         dataset=dataset, recipe=recipe, changes=set_, seed=seed, direction=direction.value, data_dir=data_dir,
         test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
         pretrain_text=pretrain_text, pretrained=None if stage_1 else SHIPPED if pretrained is None else pretrained,
@@ -97,7 +97,7 @@ def pretrain(
     resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """Stage 1 alone: a language model from general text."""
-    config = _config(
+    config = make_config(
         pretrain_text=text, data_dir=data_dir, recipe=recipe, changes=set_, seed=seed, direction=direction.value,
         stages=("pretrain",), pretrained=None,
     )  # fmt: skip
@@ -118,7 +118,7 @@ def _from_language_model(stage, help):
     ):  # fmt: skip
         from ..config import SHIPPED
 
-        config = _config(
+        config = make_config(
             dataset=dataset, pretrained=SHIPPED if pretrained is None else pretrained, data_dir=data_dir,
             test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
             recipe=recipe, changes=set_, seed=seed, direction=direction.value, stages=(stage,),
@@ -133,7 +133,7 @@ finetune = _from_language_model("finetune", "Stage 2 alone: it learns the task's
 classify = _from_language_model("classify", "Stage 3 alone: the classifier, then the test.")
 
 
-def _config(*, recipe="laptop", changes=None, dataset=None, **fields):
+def make_config(*, recipe="laptop", changes=None, dataset=None, **fields):
     """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
     from ..config import SCRATCH, SHIPPED, RunConfig, check
     from ..config_files import change_recipe, choose_recipe
