@@ -55,6 +55,15 @@ def test_a_language_model_comes_back(tmp_path):
     assert loaded.model.size == model.size
 
 
+def test_in_float16_a_file_takes_half_the_room_and_is_computed_with_in_float32(tmp_path):
+    model = saved_lm(tmp_path / "whole")
+    save_model(tmp_path / "half", model, VOCAB, "backward", dtype=np.float16)
+    arrays, _ = load_arrays(tmp_path / "half" / "model.safetensors")
+    assert {a.dtype for a in arrays.values()} == {np.dtype(np.float16)}
+    loaded = load_model(tmp_path / "half", "language_model").model.params
+    same_bits(copies(loaded), {name: p.astype(np.float16).astype(np.float32) for name, p in model.params.items()})
+
+
 def test_a_classifier_comes_back_with_classes_and_running_statistics(tmp_path):
     model, stats = saved_classifier(tmp_path)
     loaded = load_model(tmp_path, "classifier")
