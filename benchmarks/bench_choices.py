@@ -5,20 +5,24 @@
 fine-tunes the shipped forward model and trains a classifier for every variant and seed, and writes one row each to
 benchmarks/results/choices.csv; what is there already, of the same shipped model, is not measured again. The seed
 decides the validation split as well, and is the same for all variants. The test set is never looked at.
+
+A row's last column is its recipe as JSON. A row without one replays from its commit, variant and seed.
 """
 
 import argparse
 import csv
+import json
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
 from ulmfit.pretrained import pretrained_sha256
 
 RESULTS = Path(__file__).parent / "results" / "choices.csv"
-COLUMNS = ("variant", "changes", "seed", "validation_error", "finetune_perplexity", "model_sha256", "commit")
+COLUMNS = ("variant", "changes", "seed", "validation_error", "finetune_perplexity", "model_sha256", "commit", "config")
 
 VARIANTS = {  # what differs from the recipe `laptop`, as --set takes it
     "laptop, the default": (),
@@ -68,6 +72,7 @@ def measure(variants, seed, data_dir) -> list[dict]:
                 "variant": variant, "changes": " ".join(VARIANTS[variant]), "seed": seed,
                 "validation_error": round(report["validation_error"], 3),
                 "finetune_perplexity": round(tuned["perplexity"], 2), **came_from,
+                "config": json.dumps(asdict(recipe), separators=(",", ":")),
             })  # fmt: skip
     return rows
 
@@ -82,6 +87,18 @@ def groups(variants, done, seed):
     return list(alike.values())
 
 
+def read_rows() -> list[dict]:
+    with open(RESULTS, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def write_rows(rows):
+    with open(RESULTS, "w", encoding="utf-8", newline="") as f:
+        table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True, help="folder with TREC's official files")
@@ -89,10 +106,8 @@ def main():
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time, with one BLAS thread each")
     asked = parser.parse_args()
-    with open(RESULTS, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
     model = pretrained_sha256("shipped", "forward")
-    rows = [row for row in rows if row["variant"] in VARIANTS and row["model_sha256"] == model]
+    rows = [row for row in read_rows() if row["variant"] in VARIANTS and row["model_sha256"] == model]
     done = {(row["variant"], row["seed"]) for row in rows}
     if asked.jobs > 1:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the processes below take it over
@@ -105,10 +120,7 @@ def main():
             rows += finished.result()
             print(*finished.result(), sep="\n", flush=True)
             rows.sort(key=lambda row: (list(VARIANTS).index(row["variant"]), int(row["seed"])))
-            with open(RESULTS, "w", encoding="utf-8", newline="") as f:
-                table = csv.DictWriter(f, COLUMNS, lineterminator="\n")
-                table.writeheader()
-                table.writerows(rows)
+            write_rows(rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 
 from minilstm import available_kernels
 from minilstm.recurrence import get_recurrence
-from ulmfit.experiment import commit, versions
+from ulmfit.provenance import commit, versions
 
 RESULTS = Path(__file__).parent / "results" / "recurrence.csv"
 SHAPES = ((20, 16, 48), (70, 16, 256), (70, 16, 400), (70, 64, 400), (70, 64, 1150))  # T, B, H

@@ -23,6 +23,8 @@ from ulmfit.pretrained import MODELS
 from ulmfit.recipes import LAPTOP
 
 CARD = "card.json"
+LICENCE = "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"  # of the text, and so of what is made of it
+ATTRIBUTION = "the authors of the English Wikipedia, https://en.wikipedia.org, whom the page histories name"
 
 
 def ship(run, wikitext_2):
@@ -41,6 +43,8 @@ def ship(run, wikitext_2):
         "command": command(config),
         "text": text.name,
         "text_sha256": hashlib.sha256(text.read_bytes()).hexdigest(),
+        "licence": LICENCE,
+        "attribution": ATTRIBUTION,
         "corpus_sha256": metrics["corpus_sha256"],
         "seed": config["seed"],
         "parameters": stage["parameters"],
@@ -99,9 +103,9 @@ this card from two finished runs; all the numbers are in `card.json` beside each
   WikiExtractor leaves it, from github.com/Vibhas-hs-edu/WikiTasks at commit 52b1f163. Articles of fewer than 100 words
   are dropped, one article in a hundred is held out for validation. Recent pages are over-represented: sport, villages,
   films, people of the day.
-- **Licence of the text**: CC BY-SA 3.0, the authors of the English Wikipedia (the page histories name them). The text
-  itself is not in this package. The weights and the vocabulary are passed on under the same terms as the text; the
-  project's code is MIT.
+- **Licence of the text**: {licence}. **Attribution**: {attribution}.
+  The text itself is not in this package. The weights and the vocabulary are passed on under the same terms as the text;
+  the project's code is MIT.
 - **Tokens** are those of `ulmfit/text.py`, upper case as `xxmaj` and `xxup` before a lower-cased word. Perplexities
   count all of them and the unknown words as one word, `xxunk`: they compare with each other and with nothing that
   counts other tokens, such as the published figures for WikiText-2.
@@ -147,7 +151,7 @@ def card_text(cards) -> str:
     first = cards[0]
     v = first["versions"]
     return CARD_TEXT.format(
-        table=table(cards), text=first["text"], text_sha256=first["text_sha256"],
+        table=table(cards), **{name: first[name] for name in ("text", "text_sha256", "licence", "attribution")},
         size=one_line(first["recipe"]["size"]), pretrain=one_line(first["recipe"]["pretrain"]), commit=first["commit"],
         versions=f"Python {v['python']}, NumPy {v['numpy']}, Numba {v['numba']}, {v['blas']}, {v['processor']}",
         commands="\n".join(c["command"] for c in cards), words=f"{first['vocab_size']:,}",

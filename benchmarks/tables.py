@@ -40,6 +40,12 @@ def minutes(rows, name):
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
+def short(commit):
+    """The first letters of a commit, and whether the code was changed since."""
+    name, dash, changed = commit.partition("-")
+    return name[:10] + dash + changed
+
+
 def chosen(dataset, experiment="", **wanted):
     """The rows of an experiment, of several measurements (other commits) the last in the file; [] if there are none."""
     wanted = {"dataset": dataset, "experiment": experiment, **wanted}
@@ -88,12 +94,12 @@ def about(rows):
         f"{int(first['n_train']):,} training and {int(first['n_test']):,} test texts, direction {first['direction']}; "
         f"{int(float(first['parameters'])) / 1e6:.1f} million parameters; {seconds} a run; Python {first['python']}, "
         f"NumPy {first['numpy']}, Numba {first['numba']}, {first['blas']}, {first['processor']}; "
-        f"commit {first['commit'][:10]}."
+        f"commit {short(first['commit'])}."
     )
 
 
 def trec6_table() -> str:
-    """This project's results and everybody else's on the same 500 questions."""
+    """This project's results and everybody else's on the same questions."""
     lines = ["| model | test error % | 95 % interval | how measured |", "|---|---|---|---|"]
     both = chosen("trec6", start="shipped", direction="both")
     if not both:
@@ -106,17 +112,17 @@ def trec6_table() -> str:
         ("the same from random weights, forward", scratch, "test_error"),
         ("TF-IDF + linear SVM, here", both, "baseline_error"),
     ]
-    table = []
+    table, n_test = [], int(both[0]["n_test"])
     for name, rows, column in ours:
         if rows:
             value = statistics.mean(numbers(rows, column))
             how = "here, deterministic" if column == "baseline_error" else f"here, {len(rows)} seeds"
             shown = f"{value:.1f}" if column == "baseline_error" else mean(rows, column, 2)
-            table.append((value, f"| {name} | {shown} | {wilson(value, 500)} | {how} |"))
+            table.append((value, f"| {name} | {shown} | {wilson(value, n_test)} | {how} |"))
     for row in results("trec6_rivals.csv"):
         value = float(row["test_error"])
         how = f"{row['how']}: {row['source']}"
-        table.append((value, f"| {row['model']} | {value:.1f} | {wilson(value, 500)} | {how} |"))
+        table.append((value, f"| {row['model']} | {value:.1f} | {wilson(value, n_test)} | {how} |"))
     return "\n".join(lines + [line for _, line in sorted(table)])
 
 
@@ -170,8 +176,9 @@ def install_table() -> str:
     head = "| " + " | ".join(row["what"] for row in rows) + " |"
     values = "| " + " | ".join(f"{float(row['value']):.3g} {row['unit']}" for row in rows) + " |"
     first = rows[0]
-    what = f"Medians of fresh processes; Python {first['python']}, NumPy {first['numpy']}, {first['processor']}; "
-    return "\n".join([head, "|---" * len(rows) + "|", values, "", f"{what}commit {first['commit'][:10]}."])
+    where = f"Python {first['python']}, NumPy {first['numpy']}, {first['processor']}; commit {short(first['commit'])}."
+    warm = "Medians of fresh processes, warm: their files had been read before."
+    return "\n".join([head, "|---" * len(rows) + "|", values, "", f"{warm} {where}"])
 
 
 def recurrence_table() -> str:
@@ -191,7 +198,7 @@ def recurrence_table() -> str:
         lines.append(f"| {', '.join(shape)} | {cells} | {ratio} |")
     first = rows[0]
     lines += ["", f"Milliseconds a call, medians of calls in turns, {first['dtype']}; {first['processor']}; "
-              f"NumPy {first['numpy']}, Numba {first['numba']}; commit {first['commit'][:10]}."]
+              f"NumPy {first['numpy']}, Numba {first['numba']}; commit {short(first['commit'])}."]
     return "\n".join(lines)
 
 

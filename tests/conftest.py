@@ -1,9 +1,17 @@
 """How many examples hypothesis draws (a few, or with --hypothesis-profile=ci many, and the same ones every time), and
-a tiny trained run that tests of the command line share."""
+what several test files share: tiny trained runs, and the scripts of benchmarks/."""
+
+import importlib
+from pathlib import Path
 
 import cli_helpers
+import numpy as np
 import pytest
+import tiny_runs
 from hypothesis import settings
+
+from ulmfit import test_set
+from ulmfit.experiment import run_experiment
 
 settings.register_profile("few", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
@@ -23,3 +31,35 @@ def tiny_run(tiny_data, tmp_path_factory):
     answer = cli_helpers.train(tiny_data, out)
     assert answer.code == 0, answer.err
     return out
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory):
+    """A folder with train.csv, test.csv and text.txt, for experiments: see tiny_runs."""
+    return tiny_runs.make_pets(tmp_path_factory.mktemp("pets"))
+
+
+@pytest.fixture(scope="session")
+def pets_run(pets, tmp_path_factory):
+    """-> the folder of an experiment in both directions, to be read only, and its metrics"""
+    out = tmp_path_factory.mktemp("runs") / "pets"
+    with pytest.MonkeyPatch.context() as m:
+        replace_baseline(m)
+        return out, run_experiment(tiny_runs.config_for(pets, direction="both"), out)
+
+
+@pytest.fixture
+def no_baseline(monkeypatch):
+    replace_baseline(monkeypatch)
+
+
+def replace_baseline(monkeypatch):
+    """scikit-learn takes a second to import; the baseline is tested by itself."""
+    monkeypatch.setattr(test_set, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A function: the name of a script of benchmarks/ -> its module"""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module

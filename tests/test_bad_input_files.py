@@ -81,11 +81,13 @@ def test_more_training_rows_than_there_are_or_fewer_than_classes(n, tiny_data, t
 TEXTS = {
     "empty": (b"", ["no documents found"]),
     "blank": (b"\n \n", ["no documents found"]),
+    "shorter than a window": (
+        b"One two three .", ["t.txt: 6 tokens to train on, and one window of pretrain.bptt needs 71; give a longer"]),
     "binary": (b"\0\1\2", ["NUL byte", "plain text file"]),
     "latin-1": (b"caf\xe9", ["byte 0xE9", "iconv -f latin-1 -t utf-8"]),
     "damaged gzip": (b"\x1f\x8b\x08\x00broken", ["damaged or incomplete"]),
     "missing": (None, ["no such file"]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("content, parts", TEXTS.values(), ids=TEXTS)
@@ -94,6 +96,7 @@ def test_a_text_that_cannot_be_read(content, parts, tmp_path):
     if content is not None:
         path.write_bytes(content)
     is_refused(ulmfit("pretrain", "--text", path, "--out", tmp_path / "lm", *TINY), path, *parts)
+    assert not (tmp_path / "lm" / "config.yaml").exists()
 
 
 # --- models
@@ -224,8 +227,8 @@ def test_any_text_gets_an_answer_and_a_valid_file(text, format, tiny_run, tmp_pa
         assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_text_of_50_000_words_is_read_from_its_end(tiny_run):
-    words = [f"word{n}" for n in range(50_000)]
+def test_a_text_of_100_000_words_is_read_from_its_end(tiny_run):
+    words = [f"word{n}" for n in range(100_000)]
     began = time.monotonic()
     (long,) = predict_json(tiny_run, " ".join(words) + " who is it ?")
     assert time.monotonic() - began < 10
@@ -234,12 +237,14 @@ def test_a_text_of_50_000_words_is_read_from_its_end(tiny_run):
 
 
 def test_training_takes_texts_of_50_000_words_emoji_and_half_surrogate_pairs(tiny_data, tmp_path):
-    odd = ["word " * 50_000, "😀 who", "who \ud800 is", "xxbos"]
+    odd = [" ".join(f"word{n % 500}" for n in range(50_000)), "😀 who", "who \ud800 is", "xxbos"]
     rows = [*QUESTIONS[:12], *((text, "HUM") for text in odd)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": t, "label": k}) + "\n" for t, k in rows))
     text = ["--pretrain-text", tiny_data / "text.txt", "--set", "classify.epochs=1"]
     succeeds("run", tmp_path / "t.jsonl", "--test-file", tmp_path / "t.jsonl", "--out", tmp_path / "run", *TINY, *text)
     assert len((tmp_path / "run" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 16
+    stages = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]
+    assert min(stages["finetune"]["tokens"], stages["classify"]["tokens"]) > 50_000
 
 
 def test_evaluate_names_the_row_with_an_unknown_label(tiny_run, tmp_path):
@@ -271,7 +276,7 @@ def test_a_model_that_diverged_in_its_last_step_gives_no_answers(tiny_run, tmp_p
 
 def test_a_perplexity_without_bounds_is_null_in_the_metrics(tiny_data, tmp_path):
     text = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm"]
-    succeeds("pretrain", *text, *TINY, "--set", "pretrain.lr=1e6", "--set", "pretrain.bptt=1000")
+    succeeds("pretrain", *text, *TINY, "--set", "pretrain.lr=1e6")
     metrics = json.loads((tmp_path / "lm" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert metrics["stages"]["pretrain"]["perplexity"] is None
 

@@ -30,6 +30,8 @@ COMMAND_LINES = {
     "format": (["predict", "hi", "--model", "x", "--format", "xml"], ["--format", "'xml'", "jsonl"]),
     "device": (["predict", "hi", "--model", "x", "--device", "tpu"], ["--device", "'tpu'", "cpu"]),
     "no GPU yet": (["predict", "hi", "--model", "x", "--device", "cuda"], ["--device cuda", "--device cpu"]),
+    "no GPU for an import": (["import-fastai", "x", "--out", "new", "--device", "cuda"], ["--device cuda"]),
+    "no GPU for a picture": (["plot", "schedule", "--device", "cuda"], ["--device cuda"]),
     "nothing to run": (["run"], ["name a DATASET", "trec6"]),
     "empty name": (["run", ""], ["name a DATASET"]),
     "empty name, one stage": (["finetune", "", "--pretrained", "x", "--out", "y"], ["dataset"]),

@@ -18,6 +18,12 @@ def test_it_learns_what_a_word_decides():
     assert predicted.tolist() == [1, 2, 0]  # HUM, LOC, ENTY
 
 
+def test_it_learns_a_task_that_one_word_decides_among_names_of_their_own():
+    pytest.importorskip("sklearn")
+    texts = [f"is {k} a {'cat' if k % 2 else 'dog'}" for k in range(20)]
+    assert linear_baseline(texts, np.arange(20) % 2, ["a cat ?", "some dog"]).tolist() == [1, 0]
+
+
 def test_it_is_the_same_every_time():
     pytest.importorskip("sklearn")
     first, second = (linear_baseline(TEXTS, LABELS, TEXTS) for _ in range(2))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import CLASSES, QUESTIONS, TINY, make_data, predict_json, start, succeeds, train, ulmfit
+from cli_helpers import CLASSES, QUESTIONS, TEXT, TINY, make_data, predict_json, start, succeeds, train, ulmfit
 
 from minilstm import load_arrays
 from ulmfit.config import SCRATCH, SHIPPED
@@ -27,8 +27,8 @@ COMMANDS = (
     "plot", "import-fastai", "doctor",
 )  # fmt: skip
 ODD_TEXTS = [
-    'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "", "   ", "=1+1", "'", '"', "long " * 500,
-    "WHO IS THAT ?", "\u2028", "x\ry",
+    'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "", "   ", "=1+1", "'", '"',
+    " ".join(f"long{n}" for n in range(500)), "WHO IS THAT ?", "\u2028", "x\ry",
 ]  # fmt: skip
 
 
@@ -88,6 +88,12 @@ def test_training_starts_from_the_shipped_model(command, entry, typed, meant, tm
     monkeypatch.setattr(entry, lambda *a, **_: configs.extend(x for x in a if hasattr(x, "pretrained")))
     succeeds(command, "questions", "--out", tmp_path / "out", *typed)
     assert [config.pretrained for config in configs] == [meant]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_told_where_to_compute(command):
+    command = [command, *(["schedule"] if command == "plot" else [])]
+    assert "--device <cpu|cuda>" in succeeds(*command, "--help").out
 
 
 def test_help_reads_no_configuration():
@@ -210,7 +216,7 @@ def test_markup_in_labels_texts_and_folders_is_only_text(tmp_path):
     labels = ("[/b]", "[red]x")
     rows = [f"[/i] who {n},{labels[0]}\n[what {n},{labels[1]}\n" for n in range(8)]
     (tmp_path / "[a].csv").write_text("text,label\n" + "".join(rows))
-    (tmp_path / "text.txt").write_text("One two three .")
+    (tmp_path / "text.txt").write_text(TEXT * 3)
     out = tmp_path / "[/run]"
     short = ["--set", "classify.epochs=1", "--pretrain-text", tmp_path / "text.txt"]
     answer = succeeds("run", tmp_path / "[a].csv", "--out", out, *TINY, *short)

@@ -22,7 +22,7 @@ def python(*args, cwd, **env):
 def wheel(tmp_path_factory):
     """The wheel, built from a copy, so that the checkout stays clean and no earlier build is picked up."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
     for folder in (*FOLDERS, "tests", "benchmarks"):
@@ -62,8 +62,9 @@ def test_metadata(wheel, content):
     with zipfile.ZipFile(wheel) as archive:
         read = {f.rpartition("/")[2]: archive.read(f).decode() for f in content if ".dist-info/" in f}
     assert "ulmfit = ulmfit.cli:main" in read["entry_points.txt"]
-    assert "License-Expression: MIT" in read["METADATA"]
+    assert "License-Expression: MIT AND CC-BY-SA-3.0" in read["METADATA"]
     assert "The minilstm authors" in read["LICENSE"]
+    assert "https://creativecommons.org/licenses/by-sa/3.0/" in read["NOTICE"]
     for extra in ("numba", "cuda12", "cuda13", "plot", "sklearn", "dev"):
         assert f"Provides-Extra: {extra}\n" in read["METADATA"]
     core = {line.split()[1].split(">")[0] for line in read["METADATA"].splitlines()

@@ -108,6 +108,19 @@ def test_backward_models_read_every_document_from_its_end():
     )
 
 
+def lm_perplexity(model, documents, training):
+    """What a stage should report of held-out word ids, in the order in which they are given here."""
+    return np.exp(lm_loss(model, LMBatches(documents, 32, training.bptt, 1, shuffle=False)))
+
+
+def test_a_backward_models_perplexity_is_that_of_held_out_text_from_its_end(stage):
+    _, vocab, held_out = pretraining_task(CORPUS, RECIPE, 1, "forward")
+    model, same_vocab, report = pretrain(stage(), CORPUS, RECIPE, 1, "backward")
+    from_end, from_start = ([d[::turn] for d in held_out] for turn in (-1, 1))
+    assert same_vocab == vocab and report["perplexity"] == pytest.approx(lm_perplexity(model, from_end, LM), rel=1e-6)
+    assert report["perplexity"] != pytest.approx(lm_perplexity(model, from_start, LM), rel=1e-3)
+
+
 def test_the_vocabulary_obeys_size_and_frequency():
     small = dataclasses.replace(RECIPE, vocab_size=12)
     assert len(pretraining_task(CORPUS, small, 1, "forward")[1]) == 12
@@ -210,6 +223,16 @@ def test_validation_text_changes_the_perplexity_and_not_the_model(stage):
     assert with_text["perplexity"] > 1 and without["perplexity"] is None
 
 
+@pytest.mark.parametrize("direction, turn", [("forward", 1), ("backward", -1)])
+def test_the_perplexity_is_that_of_the_validation_texts_in_the_models_direction(direction, turn, stage):
+    model, vocab = some_model()
+    texts = DATASET.valid.texts
+    tuned, union, report = finetune(stage(), model, vocab, DATASET.corpus, RECIPE, 1, direction, valid_texts=texts)
+    ids = [np.array(union.encode(tokenize(text)))[::turn] for text in texts]
+    assert report["perplexity"] == pytest.approx(lm_perplexity(tuned, ids, LM), rel=1e-6)
+    assert report["perplexity"] != pytest.approx(lm_perplexity(tuned, [i[::-1] for i in ids], LM), rel=1e-3)
+
+
 # --- NT-ASGD
 
 STRANGE = ["qqq www eee rrr ttt yyy uuu"] * 3  # unknown words: the more is learnt, the less are they expected
@@ -256,9 +279,8 @@ def test_nt_asgd_trains_as_sgd_and_ends_with_the_mean_of_the_weights_since_the_t
     assert all(a != b for a, b in zip(perplexities[0][TRIGGERED:], perplexities[1][TRIGGERED:], strict=True))
     task = tasks[0]  # what is reported is what the weights that are kept come to
     documents = Corpus(STRANGE).encode(vocab_of(task))
-    assert report["perplexity"] == perplexities[0][-1] == pytest.approx(
-        np.exp(lm_loss(task.model, LMBatches(documents, 32, NT_ASGD.bptt, 1, shuffle=False))), rel=1e-6
-    )  # fmt: skip
+    assert report["perplexity"] == perplexities[0][-1]
+    assert report["perplexity"] == pytest.approx(lm_perplexity(task.model, documents, NT_ASGD), rel=1e-6)
 
 
 def vocab_of(task):
@@ -282,7 +304,7 @@ def test_nt_asgd_goes_on_where_it_stopped_with_the_same_bits(stop, stage, tasks,
     assert resumed.progress.stages == [("stage", 6 * PER_EPOCH, stop)]
     same_bits(expected, same)
     assert same_report["perplexity"] == report["perplexity"] and same_report["tokens"] == report["tokens"]
-    again, report_of_nothing = fine_tuned(stage(), NT_ASGD)  # complete: the mean is loaded, and validated
+    again, report_of_nothing = fine_tuned(stage(), NT_ASGD)  # complete: the mean is loaded
     same_bits(expected, again)
     assert report_of_nothing["perplexity"] == report["perplexity"]
 
@@ -326,22 +348,31 @@ def test_the_classifier_starts_from_the_language_models_encoder(stage, monkeypat
     assert classifier.n_classes == 2 and len(stats) == 2
 
 
-def test_validation_error_is_that_of_the_validation_texts(stage, monkeypatch):
+@pytest.mark.parametrize("direction, turn", [("forward", 1), ("backward", -1)])
+def test_validation_error_is_that_of_the_validation_texts_in_the_models_direction(direction, turn, stage, monkeypatch):
     model, vocab = some_model()
-    s, asked = stage(), []
-    monkeypatch.setattr(pipeline, "predict_logits", lambda *a, **o: (asked.append(o), predict_logits(*a, **o))[1])
-    classifier, stats, report = classify(s, model, vocab, DATASET, RECIPE, 1, "forward")
+    s, asked, answers = stage(), [], []
+
+    def remember(*args, **options):
+        asked.append(options)
+        answers.append(predict_logits(*args, **options))
+        return answers[-1]
+
+    monkeypatch.setattr(pipeline, "predict_logits", remember)
+    classifier, stats, report = classify(s, model, vocab, DATASET, RECIPE, 1, direction)
     ids, windows = [np.array(vocab.encode(tokenize(t))) for t in DATASET.valid.texts], {"bptt": 3, "max_tokens": 5}
-    wrong = predict_logits(classifier, stats, ids, **windows).argmax(axis=1) != DATASET.valid.labels
+    logits, other = (predict_logits(classifier, stats, [i[::t] for i in ids], **windows) for t in (turn, -turn))
     assert asked == [windows] * 5
-    assert report["validation_error"] == 100 * wrong.mean()
+    assert (answers[-1] == logits).all() and (answers[-1] != other).any()
+    assert report["validation_error"] == 100 * (logits.argmax(axis=1) != DATASET.valid.labels).mean()
     assert [v["validation_error"] for _, _, v in s.progress.epochs][-1] == report["validation_error"]
     assert len(s.progress.epochs) == 5 and report["steps"] == 15
 
 
-def test_a_stage_that_is_complete_is_not_trained_again(stage):
+def test_a_stage_that_is_complete_is_neither_trained_nor_validated_again(stage, monkeypatch):
     model, vocab = some_model()
     classifier, stats, report = classify(stage(), model, vocab, DATASET, RECIPE, 1, "forward")
+    monkeypatch.setattr(pipeline, "predict_logits", lambda *_, **__: pytest.fail("was validated"))
     again = stage()
     same, same_stats, same_report = classify(again, model, vocab, DATASET, RECIPE, 1, "forward")
     assert again.progress.stages == [("stage", 15, 15)] and not again.progress.steps

@@ -1,14 +1,19 @@
 """The paper's constants, each with where it stands. (What is tuned for a laptop may change, and is not tested here.)"""
 
 import dataclasses
+import inspect
+import shlex
 
 import numpy as np
 import pytest
 from tiny import language_model
 
+from ulmfit import recipes
+from ulmfit.config_files import change_recipe
 from ulmfit.corpus import Corpus
 from ulmfit.datasets import Dataset, Split
-from ulmfit.groups import UNFREEZING
+from ulmfit.errors import InputError
+from ulmfit.groups import UNFREEZING, group_lrs
 from ulmfit.pipeline import Stage, classify, finetune
 from ulmfit.progress import Silent
 from ulmfit.recipes import (
@@ -53,6 +58,7 @@ FOOTNOTE_7 = {"finetune.epochs": 15, "classify.epochs": 50}
 FROM_THE_SCRIPTS = {  # courses/dl2/imdb_scripts, where the paper says nothing
     "vocab_size": 30_000,
     "min_freq": 2,
+    "pretrain.clip": 0.3,  # sampled_sm.py
     "finetune.clip": 0.3,  # finetune_lm.py
     "classify.clip": 25.0,  # train_clas.py
     "pretrain.weight_decay": 1e-7,  # pretrain_lm.py
@@ -65,7 +71,6 @@ FROM_THE_SCRIPTS = {  # courses/dl2/imdb_scripts, where the paper says nothing
 OTHERWISE_IN_THE_SCRIPTS = {
     "pretrain.betas": (0.8, 0.99),  # pretrain_lm.py
     "pretrain.lr_multipliers": (1 / 6, 1 / 3, 1.0, 1.0),
-    "pretrain.clip": 0.3,  # sampled_sm.py
     "pretrain.variable_bptt": True,
     "pretrain.scale_lr": False,  # fastai's loader varies the windows and nothing varies the rate with them
     "finetune.betas": (0.8, 0.99),  # finetune_lm.py
@@ -185,6 +190,26 @@ def test_every_recipe_goes_on_from_a_model_of_two_layers(name, tmp_path):
     stage = dataclasses.replace(stage, name="another")
     classifier, _, report = classify(stage, model, vocab, dataset, recipe, 1, "forward")
     assert report["steps"] == 1 and classifier.size.layers == 2
+
+
+def test_the_rates_of_the_papers_chain_thaw():
+    """Section 5: 0.001 for the head, 0.0001 for all others. recipes.py says how to ask for them."""
+    source = inspect.getsource(recipes)
+    typed = shlex.split(source[source.index("--set classify.unfreezing=chain_thaw") :].partition("\n")[0])
+    assert typed[::2] == ["--set"] * 3
+    chain_thaw = change_recipe(PAPER, typed[1::2]).classify
+    assert chain_thaw.unfreezing == "chain_thaw"
+    np.testing.assert_allclose(group_lrs(chain_thaw, chain_thaw.lr, 5), [1e-4] * 4 + [1e-3])
+
+
+@pytest.mark.parametrize("name", ["finetune.unfreezing", "pretrain.restart", "classify.optimizer", "classify.steps"])
+def test_what_is_a_constant_in_one_stage_is_none_in_the_others(name):
+    """They all can be asked for it, and it can be changed in the one alone."""
+    stage, part = name.split(".")
+    usual = {"unfreezing": "full", "restart": False, "optimizer": "adam", "steps": None}[part]
+    assert getattr(getattr(PAPER, stage), part) == usual
+    with pytest.raises(InputError, match=f"there is no constant '{name}'; did you mean "):
+        change_recipe(PAPER, [f"{name}=1"])
 
 
 def test_recipes_cannot_be_changed_by_accident():

@@ -1,22 +1,27 @@
 """The language models in the package: their files, their card, and that they know English."""
 
 import hashlib
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from problems import same_bits
 from safetensors import safe_open
+from tiny import language_model, spread
 
-from ulmfit.config import DIRECTIONS, SHIPPED
+from minilstm import load_arrays
+from minilstm.params import assign
+from ulmfit.config import DIRECTIONS, SHIPPED, STAGES, RunConfig
+from ulmfit.config_files import save_config
 from ulmfit.datasets import embedded_corpus
-from ulmfit.model_files import load_model
+from ulmfit.model_files import load_model, save_model
 from ulmfit.perplexity import text_perplexity
 from ulmfit.pretrained import MODELS, load_pretrained, pretrained_sha256
+from ulmfit.text import SPECIAL_TOKENS
+from ulmfit.vocab import Vocab
 
-ROOT = Path(__file__).parents[1]
 both = pytest.mark.parametrize("direction", DIRECTIONS)
 
 
@@ -55,12 +60,52 @@ def test_it_knows_english(direction):
     assert as_written < 200 and shuffled > 3 * as_written
 
 
-def test_the_readme_is_made_of_the_cards():
-    spec = importlib.util.spec_from_file_location("ship_models", ROOT / "benchmarks" / "ship_models.py")
-    ship_models = importlib.util.module_from_spec(spec)
-    sys.modules["ship_models"] = ship_models
-    spec.loader.exec_module(ship_models)
+def test_the_readme_is_made_of_the_cards(script):
     text = (MODELS / "README.md").read_text(encoding="utf-8")
-    assert text == ship_models.card_text([card(d) for d in DIRECTIONS])
+    assert text == script("ship_models").card_text([card(d) for d in DIRECTIONS])
     for d in DIRECTIONS:  # no path of the machine that made it
         assert card(d)["command"].split("--text ")[1].split()[0] == card(d)["text"] == Path(card(d)["text"]).name
+
+
+@both
+def test_the_card_says_whose_text_it_was_and_under_which_licence(direction):
+    """Both of them where the model lies, in the README beside it, and in NOTICE."""
+    licence, attribution = card(direction)["licence"], card(direction)["attribution"]
+    assert licence == "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"
+    assert "the authors of the English Wikipedia" in attribution and "https://en.wikipedia.org" in attribution
+    assert f"{licence}. **Attribution**: {attribution}." in (MODELS / "README.md").read_text(encoding="utf-8")
+    notice = " ".join((MODELS.parents[1] / "NOTICE").read_text(encoding="utf-8").split())
+    assert attribution in notice and licence.split(", ")[1] in notice
+
+
+def test_what_ships_is_rounded_to_float16_and_measured_so(script, tmp_path, monkeypatch):
+    """`ship`, on a tiny model."""
+    ship_models, run, text = script("ship_models"), tmp_path / "run", tmp_path / "text.txt"
+    texts = ["Who is the man ? He is the man .", "The man is here ."]
+    text.write_text(texts[0])
+    vocab = Vocab((*SPECIAL_TOKENS, "who", "is", "the", "man", "?", "."))
+    model = spread(language_model(len(vocab), dtype=np.float32), np.random.default_rng(0))
+    save_model(run, model, vocab, "backward")
+    config = RunConfig(pretrain_text=str(text), direction="backward", stages=STAGES[:1], pretrained=None)
+    save_config(config, run / "config.yaml")
+    stage = {"parameters": 1, "vocab_size": 15, "unknown_percent": 0, "steps": 3, "tokens": 9, "seconds": 1.0}
+    metrics = {"stages": {"pretrain": stage | {"perplexity": 7.0}}, "corpus_sha256": "c", "versions": {}, "commit": "d"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    monkeypatch.setattr(ship_models, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(ship_models, "load_corpus", lambda name, split, data_dir: texts)
+    made = ship_models.ship(run, tmp_path)
+    folder = tmp_path / "models" / "backward"
+    arrays, _ = load_arrays(folder / "model.safetensors")
+    same_bits(arrays, {name: p.astype(np.float16) for name, p in model.params.items()})
+    rounded = language_model(len(vocab), dtype=np.float32)
+    assign(rounded.params, {name: a.astype(np.float32) for name, a in arrays.items()})
+    perplexities = [text_perplexity(m, vocab, texts, "backward").perplexity for m in (rounded, model)]
+    assert made["wikitext_2"]["test"]["perplexity"] == pytest.approx(perplexities[0], rel=1e-6)
+    assert perplexities[0] != pytest.approx(perplexities[1], rel=1e-5)
+    assert made == json.loads((folder / "card.json").read_text())
+    assert made["file_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert made["file_bytes"] == (folder / "model.safetensors").stat().st_size
+    assert {name: made[name] for name in ("licence", "attribution")} == {
+        name: card("backward")[name] for name in ("licence", "attribution")
+    }
+    assert made["command"] == "ulmfit pretrain --text text.txt --direction backward --seed 1 --out runs/wiki_backward"

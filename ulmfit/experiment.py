@@ -15,8 +15,8 @@ from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
-from .tasks import pretraining_task
-from .testing import run_test
+from .tasks import pretraining_task, training_tokens
+from .test_set import run_test
 
 SUMMED = ("seconds", "steps", "tokens", "parameters")
 
@@ -129,14 +129,23 @@ def read_dataset(config, progress):
 
 
 def read_corpus(config, progress):
+    """The text that a configuration names for pre-training. Raises InputError where what is left of it to train on is
+    shorter than one window of BPTT, with a word more to predict: nothing can be learnt from so little."""
     if config.pretrain_text is None:
         texts = embedded_corpus()
     else:
         # the folder of a data set need not hold WikiText as well
         holds_it = config.data_dir and (config.dataset is None or any(Path(config.data_dir).glob("wiki*")))
         texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
-    progress.message(f"reading {config.pretrain_text or 'the embedded English text'}")
-    return Corpus(texts, progress.tokens)
+    name, bptt = config.pretrain_text or "the embedded English text", config.recipe.pretrain.bptt
+    progress.message(f"reading {name}")
+    corpus = Corpus(texts, progress.tokens)
+    if (n := training_tokens(corpus, config.seed)) <= bptt:
+        raise InputError(
+            f"{name}: {n} tokens to train on, and one window of pretrain.bptt needs {bptt + 1}; give a longer text, "
+            "or set a smaller pretrain.bptt"
+        )
+    return corpus
 
 
 def _freeze_steps(config, corpus, minutes, progress):

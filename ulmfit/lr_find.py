@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minilstm import NonFiniteError, clip_grad_norm
+from minilstm import NonFiniteError
 
-from .groups import group_lrs, layer_groups, lrs_by_name
 from .optimizers import make_optimizer
+from .train import update
 
 MEMORY = 10  # the smoothed loss is a mean over about so many steps
 
@@ -39,27 +39,24 @@ def range_test(task, *, low=1e-7, high=10.0, n_steps=100, carry=None, diverged=4
     for step in range(n_steps):
         lr = low * (high / low) ** (step / max(1, n_steps - 1))
         with np.errstate(all="ignore"):  # what is not finite ends the test
-            loss, carry, trained = _train_step(task, optimizer, step, carry, lr)
-        if not math.isfinite(loss):
+            made = task.loss_and_grads(step, carry)
+            trained, carry = _is_trained(task, optimizer, made, lr * made.lr_scale), made.carry
+        if not math.isfinite(made.loss):
             return
-        mean += (loss - mean) / min(step + 1, MEMORY)
+        mean += (made.loss - mean) / min(step + 1, MEMORY)
         lowest = min(lowest, mean)
-        yield RangeStep(step, lr, loss, mean)
+        yield RangeStep(step, lr, made.loss, mean)
         if not trained or mean > diverged * lowest:
             return
 
 
-def _train_step(task, optimizer, step, carry, lr):
-    """-> the loss, the next step's carry, and whether the gradients were finite and the weights were changed"""
-    recipe, groups = task.recipe, layer_groups(task.model)
-    made = task.loss_and_grads(step, carry)
+def _is_trained(task, optimizer, made, lr):
+    """Whether a step could change the weights: all that it has made was finite."""
     try:
-        clip_grad_norm(made.grads, recipe.clip)
+        update(task, optimizer, made, lr)
     except NonFiniteError:
-        return made.loss, made.carry, False
-    rates = lrs_by_name(groups, group_lrs(recipe, lr * made.lr_scale, len(groups)))
-    optimizer.step(task.model.params, made.grads, rates)
-    return made.loss, made.carry, True
+        return False
+    return True
 
 
 def suggest(steps) -> Suggestions:

@@ -11,10 +11,9 @@ from minilstm import ASGD, SGD, Adam, triggered
 
 def make_optimizer(recipe):
     """An optimiser for a recipes.Training. A classifier's is always Adam."""
-    kind = getattr(recipe, "optimizer", "adam")
-    if kind == "adam":
+    if recipe.optimizer == "adam":
         return Adam(betas=recipe.betas, weight_decay=recipe.weight_decay)
-    return {"sgd": SGD, "nt_asgd": ASGD}[kind](weight_decay=recipe.weight_decay)
+    return {"sgd": SGD, "nt_asgd": ASGD}[recipe.optimizer](weight_decay=recipe.weight_decay)
 
 
 def begin_averaging(optimizer, recipe, validations, steps_per_epoch):

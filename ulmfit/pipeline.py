@@ -90,7 +90,7 @@ def _train(stage, task, validate, initial_carry=None):
     soon as there are some, with which the stage ends, too.
     """
     recipe, per_epoch = task.recipe, task.batches.steps_per_epoch
-    n_steps = getattr(recipe, "steps", None) or max(1, round(recipe.epochs * per_epoch))
+    n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
     optimizer, params = make_optimizer(recipe), task.model.params
     start, carry, totals = stage.run.load_checkpoint(stage.name, params, optimizer, task.carry_type)
     stage.run.forget_log(stage.name, start)
@@ -99,9 +99,7 @@ def _train(stage, task, validate, initial_carry=None):
     stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model))
     began = saved = time.perf_counter()
     before = totals["seconds"]
-    validation, losses = {}, []
-    if start == n_steps:
-        validation = validate(carry)
+    validation, losses = totals["validations"][-1] if start == n_steps else {}, []
     carry = carry or initial_carry
     for log, new_carry in fit(task, optimizer, n_steps, carry=carry, start=start):
         carry = new_carry

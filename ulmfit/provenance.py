@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+PACKAGES = ("minilstm", "kernels", "ulmfit")  # the folders of the code that can bear on a result
+
 
 def versions() -> dict:
     """Python, the machine, and the packages that bear on a result; None for one that is not installed."""
@@ -70,7 +72,8 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this code lies in, marked when it was changed since; None outside of one."""
+    """The commit of the checkout this code lies in, marked when it was changed since or a module was added to it; None
+    outside of one."""
     here = Path(__file__).resolve().parents[1]
 
     def git(*args):
@@ -79,7 +82,8 @@ def commit() -> str | None:
     try:
         if Path(git("rev-parse", "--show-toplevel").stdout.strip()) != here:
             return None  # an environment inside of some other repository
-        changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+        changed = git("status", "--porcelain", "--untracked-files=no").stdout
+        changed += git("ls-files", "--others", "--exclude-standard", *(f"{name}/*.py" for name in PACKAGES)).stdout
         return git("rev-parse", "HEAD").stdout.strip() + ("-changed" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

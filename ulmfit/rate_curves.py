@@ -31,9 +31,8 @@ def recipe_panels(recipe) -> list:
 
 
 def _stage_panel(stage, recipe, groups):
-    steps = getattr(recipe, "steps", None)
     per_epoch = max(1, round(POINTS / recipe.epochs))
-    n_steps = steps or max(1, round(recipe.epochs * per_epoch))
+    n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
     rates = group_rates(recipe, n_steps, per_epoch, len(groups))  # (n_steps, groups)
     lines = {}
     for name, curve in reversed([*zip(groups, rates.T, strict=True)]):  # the top group's line is mostly the highest
@@ -41,13 +40,14 @@ def _stage_panel(stage, recipe, groups):
     lines = {", ".join(names): curve for names, curve in lines.values()}
     title = f"{stage}: {recipe.schedule}, rate {recipe.lr:g}"
     title += f", unfreezing {recipe.unfreezing}" if stage == "classify" else ""
-    return Panel(title, "step" if steps else "epoch", np.arange(n_steps) / (1 if steps else per_epoch), lines)
+    unit, length = ("step", 1) if recipe.steps else ("epoch", per_epoch)
+    return Panel(title, unit, np.arange(n_steps) / length, lines)
 
 
 def group_rates(recipe, n_steps, steps_per_epoch, n_groups) -> np.ndarray:
     """(n_steps, n_groups): the rate of each layer group, lowest first, under a recipes.Training; NaN: frozen"""
     rate = rate_function(recipe, n_steps, steps_per_epoch, n_groups)
-    plan = UNFREEZING[getattr(recipe, "unfreezing", "full")]
+    plan = UNFREEZING[recipe.unfreezing]
     rates = np.full((n_steps, n_groups), math.nan)
     for step in range(n_steps):
         trained = plan(step // steps_per_epoch, n_groups)

@@ -46,7 +46,10 @@ OPTIMIZERS = ("adam", "sgd", "nt_asgd")  # nt_asgd: SGD that averages its weight
 
 @dataclass(frozen=True)
 class Training:
-    """What the three stages have in common."""
+    """What the three stages have in common; what only some can vary is a constant there, and in the others as here."""
+
+    optimizer, steps = "adam", None  # of a classifier; see LMTraining
+    unfreezing, restart = "full", False  # of a language model; see ClassifierTraining
 
     epochs: float
     batch_size: int
@@ -95,14 +98,17 @@ class Recipe:
 
 
 # What the paper says; where it says nothing, what the scripts do. AR and TAR: alpha 2 and beta 1 in all of the scripts
-# ([S]: sampled_sm.py, finetune_lm.py, train_clas.py) and in AWD-LSTM [A].
+# ([S]: sampled_sm.py, finetune_lm.py, train_clas.py) and in AWD-LSTM [A]. Pre-training has one rate for all layers, as
+# in AWD-LSTM: the paper has discriminative rates for fine-tuning alone [P 3.2]. What it compares with chain-thaw has
+# rates of its own, 0.001 for the head and 0.0001 for the rest [P 5]:
+#     --set classify.unfreezing=chain_thaw --set classify.lr=0.001 --set 'classify.lr_multipliers=[0.1, 1]'
 PAPER = Recipe(
     size=ModelSize(),
     vocab_size=30_000,  # [S]
     min_freq=2,  # [S]
     task_min_freq=2,  # [S]
-    pretrain=LMTraining(  # [S pretrain_lm.py]: half the fine-tuning dropouts, weight decay 1e-7; one rate for all
-        epochs=12, batch_size=64, lr=1e-3, lr_factor=1.0, weight_decay=1e-7, ar=2.0, tar=1.0,
+    pretrain=LMTraining(  # [S pretrain_lm.py]: half the fine-tuning dropouts, weight decay 1e-7; clip [S sampled_sm.py]
+        epochs=12, batch_size=64, lr=1e-3, lr_factor=1.0, weight_decay=1e-7, clip=0.3, ar=2.0, tar=1.0,
         dropouts=LM_DROPOUTS.times(0.5),
     ),
     finetune=LMTraining(  # [P 4.1], epochs [P footnote 7], weight decay and clip [S finetune_lm.py]
@@ -115,13 +121,17 @@ PAPER = Recipe(
 
 # The authors' scripts, in all that differs: beta 0.8; in the language model rates by hand, windows of variable length,
 # smaller dropouts; in the classifier batches of 64 // 2, two steps of unfreezing, and use_clr (8, 3), (8, 3), (8, 8).
-# Not reproduced: an epoch's first window of bptt + 25 words, a fresh Adam in each phase of the unfreezing, sampled
-# softmax in pre-training, and a decoder without bias.
+# Not reproduced are, of the scripts (and in brackets what is done here):
+#   a vocabulary of the task's own words alone, at most 30,000 (the union with the start model's words, without a limit)
+#   language model: sampled softmax in pre-training; a decoder without bias; an epoch's first window of bptt + 25 words;
+#       AR on what the last layer says before dropout (after it, as in [A])
+#   classifier: windows cut from the start of a batch's longest text, new masks for each of them (cut from each text's
+#       end, masks that hold for all of a text); maximum and mean over the padding on the left, too (over words alone);
+#       a fresh Adam in each phase of the unfreezing (one for all)
 SCRIPTS = replace(
     PAPER,
-    pretrain=replace(  # [S pretrain_lm.py], clip [S sampled_sm.py]
-        PAPER.pretrain, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1.0), clip=0.3, variable_bptt=True,
-        scale_lr=False,
+    pretrain=replace(  # [S pretrain_lm.py]
+        PAPER.pretrain, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1.0), variable_bptt=True, scale_lr=False
     ),
     finetune=replace(  # [S finetune_lm.py]
         PAPER.finetune, epochs=25, betas=(0.8, 0.99), lr_multipliers=(1 / 6, 1 / 3, 1.0, 1 / 2), variable_bptt=True,
@@ -156,7 +166,7 @@ LAPTOP = Recipe(
     min_freq=3,
     task_min_freq=2,
     pretrain=replace(
-        PAPER.pretrain, epochs=1, batch_size=16, lr=0.004, clip=0.3, ar=0.0, tar=0.0, dropouts=LM_DROPOUTS.times(0.2)
+        PAPER.pretrain, epochs=1, batch_size=16, lr=0.004, ar=0.0, tar=0.0, dropouts=LM_DROPOUTS.times(0.2)
     ),
     finetune=replace(
         PAPER.finetune, epochs=6, batch_size=32, lr=0.008, ar=0.0, tar=0.0,

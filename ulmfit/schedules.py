@@ -55,13 +55,12 @@ def rate_function(recipe, n_steps, steps_per_epoch, n_groups):
     With `restart` a classifier's schedule runs anew in every phase of the unfreezing, in all but the plan's last with
     `warm_cut_frac`.
     """
-    restart = getattr(recipe, "restart", False)
-    starts = [n * steps_per_epoch for n in phase_starts(recipe.unfreezing, n_groups)] if restart else [0]
+    starts = [n * steps_per_epoch for n in phase_starts(recipe.unfreezing, n_groups)] if recipe.restart else [0]
     stops = [min(start, n_steps) for start in starts[1:]] + [n_steps]
 
     def rate(step):
         n = bisect_right(starts, step) - 1
-        warm = restart and n < len(starts) - 1 and recipe.warm_cut_frac is not None
+        warm = recipe.restart and n < len(starts) - 1 and recipe.warm_cut_frac is not None
         cut_frac = recipe.warm_cut_frac if warm else recipe.cut_frac
         options = (cut_frac, recipe.ratio) if recipe.schedule == "slanted_triangular" else ()
         return SCHEDULES[recipe.schedule](step - starts[n], stops[n] - starts[n], recipe.lr, *options)

@@ -31,6 +31,11 @@ def pretraining_task(corpus: Corpus, recipe, seed, direction):
     return _lm_task(model, train, recipe.pretrain, seed), vocab, valid
 
 
+def training_tokens(corpus: Corpus, seed) -> int:
+    """How many tokens of it stage 1 learns from: all but those of the documents that are held out."""
+    return sum(map(len, _hold_out(corpus.documents, seed)[0]))
+
+
 def finetuning_task(model, vocab, texts, recipe, seed, direction):
     """-> the training task of stage 2 and its vocabulary: the union of the model's and the texts'. Words that the
     model has not met get the mean of all rows."""

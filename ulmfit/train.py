@@ -107,28 +107,31 @@ def fit(task, optimizer, n_steps, *, carry=None, start=0):
 
     A loss or gradient that is not finite never reaches the weights: NonFiniteError names the step and the tensors.
     """
-    recipe, params, groups = task.recipe, task.model.params, layer_groups(task.model)
     per_epoch = task.batches.steps_per_epoch
-    rate = rate_function(recipe, n_steps, per_epoch, len(groups))
+    rate = rate_function(task.recipe, n_steps, per_epoch, len(layer_groups(task.model)))
     for step in range(start, n_steps):
         began = time.perf_counter()
-        loss, grads, carry, n_tokens, penalty, lr_scale = task.loss_and_grads(step, carry)
-        norm = _checked_norm(step, loss, grads, params, recipe.clip)
-        lr = rate(step) * lr_scale
-        optimizer.step(params, grads, lrs_by_name(groups, group_lrs(recipe, lr, len(groups))))
+        made = task.loss_and_grads(step, carry)
+        lr, carry = rate(step) * made.lr_scale, made.carry
+        try:
+            norm = update(task, optimizer, made, lr)
+        except NonFiniteError as e:
+            remedy = "a lower learning rate or a smaller clip usually helps"
+            raise NonFiniteError(f"step {step}: {e}; {remedy}") from None
         seconds = time.perf_counter() - began
-        yield StepLog(step, (step + 1) / per_epoch, loss, lr, norm, n_tokens, seconds, penalty), carry
+        yield StepLog(step, (step + 1) / per_epoch, made.loss, lr, norm, made.tokens, seconds, made.penalty), carry
 
 
-def _checked_norm(step, loss, grads, params, clip):
-    remedy = "a lower learning rate or a smaller clip usually helps"
-    if not math.isfinite(loss):
-        bad = non_finite(params) or non_finite(grads) or ["the activations"]
-        raise NonFiniteError(f"step {step}: the loss is {loss}; not finite: {', '.join(bad)}; {remedy}")
-    try:
-        return clip_grad_norm(grads, clip)
-    except NonFiniteError as e:
-        raise NonFiniteError(f"step {step}: {e}; {remedy}") from None
+def update(task, optimizer, made, lr) -> float:
+    """Change task.model by what a step has made, a Step, at the rate `lr` of the top layer group -> the gradient's norm
+    before clipping. Raises NonFiniteError, and changes nothing, where the loss or a gradient is not finite."""
+    recipe, params, groups = task.recipe, task.model.params, layer_groups(task.model)
+    if not math.isfinite(made.loss):
+        bad = non_finite(params) or non_finite(made.grads) or ["the activations"]
+        raise NonFiniteError(f"the loss is {made.loss}; not finite: {', '.join(bad)}")
+    norm = clip_grad_norm(made.grads, recipe.clip)
+    optimizer.step(params, made.grads, lrs_by_name(groups, group_lrs(recipe, lr, len(groups))))
+    return norm
 
 
 def lm_loss(model, batches: LMBatches) -> float:

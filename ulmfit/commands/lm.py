@@ -69,8 +69,10 @@ def import_fastai(
     out: option(Path, "Folder for the model, made new.", metavar="FOLDER"),
     direction: option(OneDirection | None, "How it reads, if its file's name does not say fwd or bwd.") = None,
     itos: option(Path | None, "The list of its words, if it is not beside it.", metavar="FILE") = None,
+    device: DeviceOption = Device.cpu,
 ):  # fmt: skip
     """A language model of fastai's, made one of ours."""
     from .lm_answers import print_import
 
+    check_device(device)
     print_import(source, out, direction=direction and direction.value, itos=itos)

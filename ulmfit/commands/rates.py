@@ -71,8 +71,10 @@ def schedule(
     schedule: option(str | None, "This schedule alone, or all of them side by side.", metavar="NAME|all") = None,
     steps: option(int | None, "Of that schedule (default: 1000).", metavar="N", min=1, max=1_000_000) = None,
     lr: option(float | None, "Its largest rate (default: 0.01).", metavar="RATE") = None,
+    device: DeviceOption = Device.cpu,
 ):
     """The learning rate over time, of each layer group."""
     from .rate_answers import draw_schedules
 
+    check_device(device)
     draw_schedules(out, recipe, set_, schedule, steps, lr)

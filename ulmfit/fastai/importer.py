@@ -56,7 +56,7 @@ def import_fastai(source, out, *, direction=None, itos=None) -> dict:
 
     source: wt103-fwd.tgz, a folder with such files, or a .pth or .h5 file; itos: the list of words, if not beside it;
     direction: for files whose names do not say fwd or bwd. `out` must be new or empty, and is so again after an error.
-    Keys: weights, words, direction, dtype, size (embedding, hidden, layers), vocab_size, copies, notes. Raises
+    Keys: weights, words, direction, dtype, size (embedding, hidden, layers), vocab_size, notes. Raises
     InputError, in one line, for whatever is not such a model; nothing in the files is executed.
     """
     with _place_for(Path(out)) as folder:
@@ -84,7 +84,7 @@ def _import(source, out, direction, itos):
     state = read_state_dict(found.weights, found.weights_name)
     entries = _entries(state, found.weights_name)
     size = _check_shapes(state, entries, found.weights_name)
-    params, copies, notes = _params(state, entries, found.weights_name)
+    params, notes = _params(state, entries, found.weights_name)
     words = _read_words(found.words, found.words_name)
     if len(words) != len(params[EMBEDDING]):
         raise InputError(f"{found.words_name}: has {len(words)} words, and {found.weights_name} has "
@@ -100,7 +100,7 @@ def _import(source, out, direction, itos):
         "weights": found.weights_name, "words": found.words_name, "direction": found.direction,
         "dtype": str(state[entries[EMBEDDING][0]].dtype),
         "size": {"embedding": size.embedding, "hidden": size.hidden, "layers": size.layers},
-        "vocab_size": len(vocab), "copies": copies, "notes": notes + more_notes,
+        "vocab_size": len(vocab), "notes": notes + more_notes,
     }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def _check_shapes(state, entries, file) -> ModelSize:
 
 
 def _params(state, entries, file):
-    """-> our parameters in float32 with the file's rows, the names of the copies that were dropped, notes"""
+    """-> our parameters in float32 with the file's rows, notes"""
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 becomes infinite: see below
         params = {ours: np.asarray(state[names[0]], np.float32) for ours, names in entries.items()}
     if broken := non_finite(params):
@@ -167,7 +167,7 @@ def _params(state, entries, file):
     if BIAS not in params:
         params[BIAS] = np.zeros(len(params[EMBEDDING]), np.float32)
         notes.append("no decoder bias in the file: zeros")
-    return params, [name for names in entries.values() for name in names[1:]], notes
+    return params, notes
 
 
 def _listed(items):
