@@ -17,6 +17,7 @@ A recurrence's module offers (T time, B batch, H hidden size; gates in the order
     states(saved) -> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H)
 """
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -47,9 +48,28 @@ class Availability(NamedTuple):
 
 # The only place where a kernel is registered. In the order of preference, the best first.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    Implementation("cpu", "cpu_lstm", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+                   "Numba: weights packed once, every thread with its own units for all time steps"),
     Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
 )
+
+
+# What else has a fast twin, all of them on the CPU by Numba: the function, and the file it stands in.
+TWINS: dict[str, str] = {
+    "linear_cross_entropy": "cpu_loss",
+}
+
+
+def twin(name: str):
+    """The function of this name in TWINS. Raises ImportError with the reason where it cannot run."""
+    if name not in _loaded:
+        load("cpu")
+        _loaded[name] = getattr(import_module(f".{TWINS[name]}", __name__), name)
+    return _loaded[name]
+
+
+_loaded: dict = {}
 
 
 def available(*, try_import: bool = False) -> list[Availability]:
@@ -95,6 +115,8 @@ def _broken(kernel: Implementation) -> str | None:
 
 
 def _installed(package: str) -> bool:
+    if sys.modules.get(package) is not None:    # imported already: no need to look for it at every call
+        return True
     try:
         return find_spec(package) is not None
     except ValueError:              # sys.modules holds None or a stub without a spec: it cannot be imported

@@ -11,36 +11,14 @@ product, make each other up to ten times slower.
 The products take the weights as they are. Measured with OpenBLAS 0.3.31 on two Zen 4 cores in float32: a
 transposed copy made once, or `weight_hh @ h.T`, is 15 % faster to 10 % slower at (B, H) = (16, 256) and within
 6 % from (64, 256) to (64, 1150), while making the copy costs as much as one to six steps.
-
-`sigmoid` and `tanh` below are wrong by at most 2.4 and 2.6 units in the last place (ULP) of their result in float32,
-2.4 and 2.9 in float64, measured over 7 million numbers; the tests hold them under 3. Results below the smallest
-normal number may be 0. NaN stays NaN; infinity and |x| = 1e4 give exactly 0, 1 or -1.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
 
-# "contract": a product and a sum may become one fused multiply-add. No other liberty is given: no reordering, so
-# that results repeat bit for bit, and no assumption that NaN does not happen.
-# "numpy": x / 0 is infinity, where Python's own model raises, and a loop that may raise is not vectorised.
-_OPTIONS = dict(nogil=True, error_model="numpy", fastmath={"contract"})
-
-
-def compiled(function):
-    """`function` compiled by Numba for this processor on its first call, and kept on disk where that is possible.
-
-    The cache looks at the date of this file alone: keep in one file what is compiled together. It also remembers
-    the name of the module, and a checkout can import this file as `minilstm_kernels` or `kernels`: one cache each.
-    """
-    function.__qualname__ = f"{function.__module__}.{function.__name__}"
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:                    # neither the package's folder nor the home folder can be written
-        return njit(**_OPTIONS)(function)
+from .cpu_compile import compiled
+from .cpu_math import sigmoid, tanh
 
 
 class Saved(NamedTuple):
@@ -148,67 +126,3 @@ def _gates_backward(dy, dh, ifgo, c_prev, c, alive, dc, dgates):
         for j in range(H):
             df[j] = dc_b[j] * c_old[j] * f[j] * (one - f[j])
             dc_b[j] *= f[j]
-
-
-# --- sigmoid and tanh, so that the compiler can vectorise the loops that call them --------------------------
-#
-# The C library's tanh is a call for every element, and a loop with a call in it is not vectorised. These two are
-# straight lines of arithmetic on one exponential of a negative number: nothing overflows and nothing branches.
-#
-#     exp(x) = 2**n * exp(r)      n = the integer nearest to x / ln 2, so |r| <= ln(2) / 2
-#     exp(r) = 1 + r + r**2/2! + ... + r**K/K!    K = 7 (float32), 13 (float64): the rest is below half an ULP
-#     2**n   = n + bias, shifted into the bits of the exponent
-
-
-def sigmoid(x):
-    """1 / (1 + exp(-x)). Only in compiled code, on a float32 or float64 scalar; see `_activations`."""
-    raise TypeError("sigmoid and tanh of cpu_gates work in compiled code only")
-
-
-def tanh(x):
-    """The same for tanh(x)."""
-    return sigmoid(x)
-
-
-def _activations(real, integer, mantissa_bits, bias, lowest, ln2_high, ln2_low, K):
-    """-> sigmoid, tanh for one type. Every constant has that type: beside an int, float32 would become float64."""
-    one, two, lowest, per_ln2 = real(1), real(2), real(lowest), real(1 / math.log(2))
-    ln2_high, ln2_low = real(ln2_high), real(ln2_low)
-    rounder, shift, bias = real(1.5 * 2**mantissa_bits), integer(mantissa_bits), integer(bias)
-    highest_term, *terms = (real(1 / math.factorial(k)) for k in range(K, 0, -1))
-    terms = tuple(terms)
-
-    @njit(**_OPTIONS)
-    def exp_parts(x):
-        """x <= 0 -> scale, p with exp(x) = scale * (1 + p); near 0, p keeps the digits that exp(x) - 1 loses"""
-        x = lowest if x < lowest else x     # written so that NaN passes
-        shifted = x * per_ln2 + rounder     # so large that its last bit counts ones: rounded, and n is in its bits
-        n = shifted - rounder
-        r = (x - n * ln2_high) - n * ln2_low    # ln 2 in two parts, because n * ln2_high is exact
-        p = highest_term
-        for term in terms:
-            p = p * r + term
-        scale = integer((real(shifted).view(integer) + bias) << shift)
-        return real(scale.view(real)), p * r
-
-    def sigmoid(x):
-        scale, p = exp_parts(-abs(x))
-        z = scale + scale * p               # exp(-|x|), in 0..1
-        return (one if x >= 0 else z) / (one + z)
-
-    def tanh(x):
-        scale, p = exp_parts(-two * abs(x))
-        z_minus_1 = scale * p + (scale - one)   # z = exp(-2|x|), and tanh|x| = (1 - z) / (1 + z)
-        return math.copysign(-z_minus_1 / (two + z_minus_1), x)
-
-    return sigmoid, tanh
-
-
-_BY_TYPE = {
-    types.float32: _activations(np.float32, np.int32, 23, 127, -88.0,
-                                0.693359375, -2.12194440054690582e-4, K=7),
-    types.float64: _activations(np.float64, np.int64, 52, 1023, -709.0,
-                                0.69314718036912381649, 1.90821492927058770002e-10, K=13),
-}
-overload(sigmoid)(lambda x: _BY_TYPE[x][0])
-overload(tanh)(lambda x: _BY_TYPE[x][1])

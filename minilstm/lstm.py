@@ -114,12 +114,15 @@ class LSTM:
         weight_hh = self.params["weight_hh"]
         if weight_hh_mask is not None:
             weight_hh = weight_hh * weight_hh_mask
-        x_gates = x.reshape(T * B, I) @ self.params["weight_ih"].T  # (T*B, 4H)
-        x_gates += self.params["bias_ih"] + self.params["bias_hh"]
+        weight_ih, bias = self.params["weight_ih"], self.params["bias_ih"] + self.params["bias_hh"]
         recurrence = get_recurrence(self.plan(x).kernel)
-        y, h_T, c_T, saved = recurrence.forward(
-            x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
-        )
+        if hasattr(recurrence, "layer_forward"):
+            y, h_T, c_T, saved = recurrence.layer_forward(x, weight_ih, weight_hh, bias, h0, c0, lengths, need_cache)
+        else:
+            x_gates = x.reshape(T * B, I) @ weight_ih.T + bias  # (T*B, 4H)
+            y, h_T, c_T, saved = recurrence.forward(
+                x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
+            )
         cache = LSTMCache(x, weight_hh, weight_hh_mask, lengths, recurrence, saved) if need_cache else None
         return y, LSTMState(h_T, c_T), cache
 
@@ -137,21 +140,22 @@ class LSTM:
         for name, d, shape in (("dy", dy, (T, B, H)), ("dstate.h", dh_T, (B, H)), ("dstate.c", dc_T, (B, H))):
             if d is not None:
                 check_float_array(name, d, shape, self.dtype)
-        dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
-        # x_gates[t] + h[t] @ weight_hh.T, for all t at once
-        dgates = dgates.reshape(T * B, 4 * H)
-        dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
+        weight_ih = self.params["weight_ih"]
+        if hasattr(cache.recurrence, "layer_backward"):
+            dx, dh0, dc0, dweight_ih, dweight_hh, dbias = cache.recurrence.layer_backward(
+                dy, dh_T, dc_T, cache.saved, cache.x, weight_ih, cache.weight_hh, need_dx
+            )
+        else:
+            dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
+            dgates = dgates.reshape(T * B, 4 * H)
+            # x_gates[t] + h[t] @ weight_hh.T, for all t at once
+            dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
+            # x_gates = x @ weight_ih.T + bias
+            dweight_ih, dbias = dgates.T @ cache.x.reshape(T * B, I), dgates.sum(axis=0)
+            dx = (dgates @ weight_ih).reshape(T, B, I) if need_dx else None
         if cache.weight_hh_mask is not None:
             dweight_hh *= cache.weight_hh_mask
-        # x_gates = x @ weight_ih.T + bias_ih + bias_hh
-        dbias = dgates.sum(axis=0)
-        grads = {
-            "weight_ih": dgates.T @ cache.x.reshape(T * B, I),
-            "weight_hh": dweight_hh,
-            "bias_ih": dbias,
-            "bias_hh": dbias.copy(),
-        }
-        dx = (dgates @ self.params["weight_ih"]).reshape(T, B, I) if need_dx else None
+        grads = {"weight_ih": dweight_ih, "weight_hh": dweight_hh, "bias_ih": dbias, "bias_hh": dbias.copy()}
         return dx, LSTMState(dh0, dc0), grads
 
     def _check(self, x, state, lengths, weight_hh_mask):

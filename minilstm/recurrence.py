@@ -4,17 +4,14 @@ A recurrence is what remains of an LSTM layer once the big matrix products are t
 input's share of the gates for all time steps at once and is left with `h @ weight_hh.T` and the gates, step by step.
 """
 
-import importlib
-import importlib.util
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from .arrays import get_array_module, is_cupy
 from .gates import gates_backward, gates_forward
+from .twins import registry
 
 
 class Recurrence(Protocol):
@@ -128,10 +125,10 @@ class Plan(NamedTuple):
 def available_kernels() -> list[KernelInfo]:
     """Every implementation of the recurrence that this version knows, with the reason for each that cannot run here."""
     reference = KernelInfo("reference", "any", "plain NumPy (CuPy on CuPy arrays): the definition", None)
-    registry, _ = _registry()
-    if registry is None:
+    kernels, _ = registry()
+    if kernels is None:
         return [reference]
-    return [reference, *(KernelInfo(k.name, k.device, k.summary, k.reason) for k in registry.available())]
+    return [reference, *(KernelInfo(k.name, k.device, k.summary, k.reason) for k in kernels.available())]
 
 
 def plan_recurrence(kernel: str, x, precision=None) -> Plan:
@@ -174,31 +171,13 @@ def get_recurrence(name: str) -> Recurrence:
     """The implementation of this name, imported (and compiled) now if it was not yet."""
     if name == "reference":
         return ReferenceRecurrence()
-    registry, reason = _registry()
-    if registry is None:
+    kernels, reason = registry()
+    if kernels is None:
         raise RuntimeError(f"kernel {name!r} cannot run here: {reason}")
     try:
-        return _KernelModule(name, registry.load(name))
+        return _KernelModule(name, kernels.load(name))
     except ImportError as e:
         raise RuntimeError(f"kernel {name!r} cannot run here: {e}") from e
-
-
-def _registry():
-    """-> (the registry of fast twins, None), or (None, why it is not there).
-
-    In a source tree that was only unpacked, nothing called minilstm_kernels is installed, and the name `kernels`
-    belongs to another package: there the folder beside this package is taken.
-    """
-    try:
-        return importlib.import_module("minilstm_kernels"), None
-    except ImportError:
-        init = Path(__file__).resolve().parents[1] / "kernels" / "__init__.py"
-        if not init.is_file():
-            return None, "minilstm_kernels is not installed"
-    spec = importlib.util.spec_from_file_location("minilstm_kernels", init)
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, None
 
 
 def _load_error(name):
@@ -216,3 +195,6 @@ class _KernelModule:
     def __init__(self, name, module):
         self.name, self.forward, self.backward = name, module.forward, module.backward
         self.states = module.states
+        for name in ("layer_forward", "layer_backward"):  # where a kernel has its own way with the whole layer
+            if hasattr(module, name):
+                setattr(self, name, getattr(module, name))

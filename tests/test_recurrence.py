@@ -219,7 +219,7 @@ def test_extreme_gates_saturate_in_silence(kernel, device, dtype):
 
 
 def test_every_registered_kernel_is_tested_here():
-    registry, _ = recurrence._registry()
+    registry, _ = recurrence.registry()
     assert [param.values[0] for param in RECURRENCES if param.values[1] == "cpu"][0] == "reference"
     assert {k.name for k in registry.IMPLEMENTATIONS} == {param.values[0] for param in RECURRENCES} - {"reference"}
 
@@ -253,7 +253,7 @@ def test_in_an_unpacked_tree_the_folder_beside_is_the_registry(monkeypatch):
 
 
 def test_without_any_registry_the_reference_remains(monkeypatch):
-    monkeypatch.setattr(recurrence, "_registry", lambda: (None, "minilstm_kernels is not installed"))
+    monkeypatch.setattr(recurrence, "registry", lambda: (None, "minilstm_kernels is not installed"))
     assert [k.name for k in available_kernels()] == ["reference"]
     assert LSTM(2, 3, rng=np.random.default_rng(0)).plan(X).kernel == "reference"
     with pytest.raises(ValueError, match="got 'cpu-gates'"):
@@ -261,7 +261,7 @@ def test_without_any_registry_the_reference_remains(monkeypatch):
 
 
 def test_only_auto_falls_back_when_a_kernel_turns_out_to_be_broken(monkeypatch):
-    registry, _ = recurrence._registry()
+    registry, _ = recurrence.registry()
     monkeypatch.setattr(registry, "_missing", lambda kernel: None)
     monkeypatch.setattr(registry, "import_module", lambda *args: 1 / 0)
     auto = LSTM(2, 3, rng=np.random.default_rng(0))

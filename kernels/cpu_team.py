@@ -1,0 +1,187 @@
+"""A team of threads that work on one call together, and the barrier at which they wait for each other.
+
+    run(work, a, b, c)      calls work(Member, a, b, c) in every thread of the team, and returns when all are done
+
+`work` is compiled and holds no GIL, so the members really run at once. Each takes its `share` of what there is to do;
+where one needs what another has made, all meet at a barrier. A barrier costs a fraction of a microsecond, because those
+who wait do not sleep: they watch a counter. Someone who waits for long (the machine has other things to do) offers his
+core to others between two looks.
+
+All of this must hold wherever it is called:
+- The results do not depend on the number of threads: no sum is ever split between members.
+- One call at a time has the team. Whoever comes while it is busy (another Python thread, as in joblib) works alone.
+- After a fork the child has none of its parent's threads: it makes its own.
+"""
+
+import os
+import queue
+import threading
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .cpu_compile import has, inlined
+
+_LOOKS = 4000       # at the counter before the core is offered to others: some 50 microseconds
+
+
+class _Team:
+    """Threads that wait for work, one fewer than members: the caller is a member, too."""
+
+    def __init__(self):
+        self.busy, self.tasks, self.done = threading.Lock(), [], queue.SimpleQueue()
+
+    def grow(self, members):
+        while len(self.tasks) < members - 1:
+            tasks = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(tasks,), name="minilstm-cpu", daemon=True).start()
+            self.tasks.append(tasks)        # only now: a thread that could not be started is no member
+
+    def _serve(self, tasks):
+        while True:
+            work, args = tasks.get()
+            try:
+                self.done.put(work(*args))
+            except BaseException as error:
+                self.done.put(error)
+            del work, args                  # or the last call's arrays would live until the next one
+
+
+_team = _Team()
+_n_threads = None
+
+
+def _after_fork():
+    global _team
+    _team = _Team()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def set_num_threads(n: int | None):
+    """How many threads a call may use; None: as many as this process has processors."""
+    global _n_threads
+    if n is not None and (not isinstance(n, int) or n < 1):
+        raise ValueError(f"threads: expected a number from 1, or None, got {n!r}")
+    _n_threads = n
+
+
+def get_num_threads() -> int:
+    return _n_threads or _processors()
+
+
+def _processors():
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:                  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def run(work, *args, at_most: int = 1 << 30):
+    """work((member, members, counter), *args) in every thread of the team.
+
+    `at_most`: more members than that would have nothing to do, or less to do than it takes to wake them.
+    """
+    members = max(1, min(get_num_threads(), at_most))
+    if members > 1 and _team.busy.acquire(blocking=False):
+        try:
+            _run_together(work, args, members)
+        finally:
+            _team.busy.release()
+    else:
+        work((0, 1, np.zeros(1, np.int64)), *args)
+
+
+def _run_together(work, args, members):
+    try:
+        _team.grow(members)
+    except RuntimeError:                    # no more threads to be had: those that there are will do
+        members = 1 + len(_team.tasks)
+    counter = np.zeros(1, np.int64)         # how often someone has come to a barrier
+    for member, tasks in enumerate(_team.tasks[: members - 1], start=1):
+        tasks.put((work, ((member, members, counter), *args)))
+    work((0, members, counter), *args)
+    for _ in range(members - 1):
+        error = _team.done.get()
+        if error is not None:
+            raise error
+
+
+@inlined
+def share(units, member, members):
+    """-> first, last + 1 of the units that are this member's: as equal as they can be"""
+    return units * member // members, units * (member + 1) // members
+
+
+@inlined
+def barrier(at, members, counter):
+    """Come here for the `at`-th time (from 1), and wait until everybody has."""
+    if members > 1:
+        arrive(counter)
+        looks = 0
+        while arrived(counter) < at * members:
+            looks += 1
+            if looks < _LOOKS:
+                pause()
+            else:
+                offer_core()
+
+
+# --- four instructions that Python has no words for ----------------------------------------------------------------
+
+
+def _counter_pointer(context, builder, signature, args):
+    return context.make_array(signature.args[0])(context, builder, value=args[0]).data
+
+
+@intrinsic
+def arrive(typingctx, counter):
+    """counter[0] += 1, at once and visible to all, with everything that was written before it."""
+
+    def emit(context, builder, signature, args):
+        pointer = _counter_pointer(context, builder, signature, args)
+        builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(counter), emit
+
+
+@intrinsic
+def arrived(typingctx, counter):
+    """counter[0] as it is now, with everything that was written before it was counted up."""
+
+    def emit(context, builder, signature, args):
+        return builder.load_atomic(_counter_pointer(context, builder, signature, args), "acquire", 8)
+
+    return types.int64(counter), emit
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the processor that this is a loop that waits."""
+
+    def emit(context, builder, signature, args):
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        if has("avx"):
+            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+@intrinsic
+def offer_core(typingctx):
+    """Let another thread have this core for a moment, where the system knows how."""
+
+    def emit(context, builder, signature, args):
+        if hasattr(os, "sched_yield"):
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), emit
