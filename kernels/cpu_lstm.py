@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cpu_compile import compiled, inlined
-from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed
+from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, worth
 from .cpu_math import sigmoid, tanh
 from .cpu_memory import empty
 from .cpu_team import barrier, get_num_threads, run, share
@@ -73,7 +73,11 @@ def layer_backward(dy, dh_T, dc_T, saved, x, weight_ih, weight_hh, need_dx=True)
     if saved.h.shape[2] > H:
         h = np.ascontiguousarray(h[:, :H])
     linear_dweight(dgates, (x, h), (dweight_ih, dweight_hh), dbias)
-    dx = linear_dx(dgates, weight_ih, empty((T * B, I), x.dtype)).reshape(T, B, I) if need_dx else None
+    dx = None
+    if need_dx:
+        dx = empty((T * B, I), x.dtype)
+        linear_dx(dgates, weight_ih, dx)
+        dx = dx.reshape(T, B, I)
     return dx, dh0, dc0, dweight_ih, dweight_hh, dbias
 
 
@@ -99,7 +103,7 @@ def backward(dy, dh_T, dc_T, saved, weight_hh):
     dgates = empty((T, B, 4 * H), dtype)
     packed = empty((count_strips(H, dtype), 4 * H, strip(dtype)), dtype)
     weight_hh = np.ascontiguousarray(weight_hh)
-    members = _members(B, H)
+    members = _members(T, B, H)
     by_rows = _by_rows(B, weight_hh, members)
     run(_backward, by_rows, dy, saved.c, saved.gates, saved.lengths, weight_hh, packed, dh, dc, dgates, at_most=members)
     return dgates, dh[:, :H].copy(), dc
@@ -116,9 +120,10 @@ def padded(H, dtype):
     return -(-H // lanes(dtype)) * lanes(dtype)
 
 
-def _members(B, H):
-    """How many threads a step keeps busy."""
-    return min(get_num_threads(), 1 + B * 4 * H * H // STEP_WORTH)
+def _members(T, B, H):
+    """How many threads a step keeps busy, and the whole call."""
+    step = B * 4 * H * H
+    return min(get_num_threads(), 1 + step // STEP_WORTH, worth(T * step))
 
 
 def _by_rows(B, weight_hh, members):
@@ -146,7 +151,7 @@ def _run_forward(gates, weight_hh, h0, c0, lengths, need_cache):
     lengths = np.full(B, T) if lengths is None else np.array(lengths, np.int64)
     packed = empty((4 * Hp // strip(dtype), H, strip(dtype)), dtype)
     order, weight_hh = _gates_together(H, dtype), np.ascontiguousarray(weight_hh)
-    members = _members(B, H)
+    members = _members(T, B, H)
     by_rows = _by_rows(B, weight_hh, members)
     run(_forward, by_rows, gates, weight_hh, order, packed, lengths, h, c, y, at_most=members)
     last = T % len(h)

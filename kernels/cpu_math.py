@@ -1,4 +1,4 @@
-"""Sigmoid and tanh for compiled code, so that the compiler can vectorise the loops that call them.
+"""Sigmoid, tanh and exp for compiled code, so that the compiler can vectorise the loops that call them.
 
 The C library's tanh is a call for every element, and a loop with a call in it is not vectorised. These two are straight
 lines of arithmetic on one exponential of a negative number: nothing overflows and nothing branches.
@@ -31,8 +31,13 @@ def tanh(x):
     return sigmoid(x)
 
 
+def exp_of_negative(x):
+    """exp(x) for x <= 0."""
+    return sigmoid(x)
+
+
 def _activations(real, integer, mantissa_bits, bias, lowest, ln2_high, ln2_low, K):
-    """-> sigmoid, tanh for one type. Every constant has that type: beside an int, float32 would become float64."""
+    """-> the three for one type. Every constant has that type: beside an int, float32 would become float64."""
     one, two, lowest, per_ln2 = real(1), real(2), real(lowest), real(1 / math.log(2))
     ln2_high, ln2_low = real(ln2_high), real(ln2_low)
     rounder, shift, bias = real(1.5 * 2**mantissa_bits), integer(mantissa_bits), integer(bias)
@@ -62,7 +67,11 @@ def _activations(real, integer, mantissa_bits, bias, lowest, ln2_high, ln2_low, 
         z_minus_1 = scale * p + (scale - one)   # z = exp(-2|x|), and tanh|x| = (1 - z) / (1 + z)
         return math.copysign(-z_minus_1 / (two + z_minus_1), x)
 
-    return sigmoid, tanh
+    def exp_of_negative(x):
+        scale, p = exp_parts(x)
+        return scale + scale * p
+
+    return sigmoid, tanh, exp_of_negative
 
 
 _BY_TYPE = {
@@ -73,3 +82,4 @@ _BY_TYPE = {
 }
 overload(sigmoid)(lambda x: _BY_TYPE[x][0])
 overload(tanh)(lambda x: _BY_TYPE[x][1])
+overload(exp_of_negative)(lambda x: _BY_TYPE[x][2])

@@ -94,7 +94,7 @@ def run(work, *args, at_most: int = 1 << 30):
         finally:
             _team.busy.release()
     else:
-        work((0, 1, np.zeros(1, np.int64)), *args)
+        work((0, 1, np.zeros(8, np.int64)), *args)
 
 
 def _run_together(work, args, members):
@@ -102,7 +102,7 @@ def _run_together(work, args, members):
         _team.grow(members)
     except RuntimeError:                    # no more threads to be had: those that there are will do
         members = 1 + len(_team.tasks)
-    counter = np.zeros(1, np.int64)         # how often someone has come to a barrier
+    counter = np.zeros(8, np.int64)         # how often someone has come to a barrier
     for member, tasks in enumerate(_team.tasks[: members - 1], start=1):
         tasks.put((work, ((member, members, counter), *args)))
     work((0, members, counter), *args)

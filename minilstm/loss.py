@@ -2,6 +2,7 @@
 
 from .arrays import get_array_module
 from .checks import check_float_array, check_ids, check_shape
+from .twins import twin
 
 IGNORE = -100  # PyTorch's ignore_index: a target that counts nowhere
 
@@ -40,7 +41,9 @@ def softmax_cross_entropy_backward(dloss, cache):
     return dlogits
 
 
-def linear_cross_entropy(x, weight, bias, targets, *, ignore_index=IGNORE, chunk=512, need_grads=True):
+def linear_cross_entropy(
+    x, weight, bias, targets, *, ignore_index=IGNORE, chunk=512, need_grads=True, kernel="auto"
+):
     """The loss of a linear layer with softmax over a large vocabulary, and its gradients, in one go.
 
     x (N, E), weight (V, E), bias (V,), targets (N,) -> loss, (dx (N, E), dweight (V, E), dbias (V,)) or None
@@ -48,7 +51,7 @@ def linear_cross_entropy(x, weight, bias, targets, *, ignore_index=IGNORE, chunk
     The same numbers as `x @ weight.T + bias` and the two functions above, but only `chunk` rows of logits exist at
     a time: a chunk's gradient is taken while it is still in the processor's cache, and the (N, V) array, by far the
     largest of a language model, is never made. Forward and backward share one walk because of that, and the
-    gradients are those for dloss = 1.
+    gradients are those for dloss = 1. kernel: "auto" takes the compiled twin where there is one, "reference" this code.
     """
     check_float_array("weight", weight, ("V", "E"))
     check_float_array("x", x, ("N", weight.shape[1]), weight.dtype)
@@ -57,6 +60,9 @@ def linear_cross_entropy(x, weight, bias, targets, *, ignore_index=IGNORE, chunk
     if chunk < 1:
         raise ValueError(f"chunk: expected at least 1 row, got {chunk}")
     xp = get_array_module(x, weight, targets)
+    compiled = twin("linear_cross_entropy", kernel, x)
+    if compiled is not None:
+        return compiled(x, weight, bias, targets, ignore_index, chunk, need_grads)
     n = max(int((targets != ignore_index).sum()), 1)
     loss = 0.0
     grads = (xp.empty_like(x), xp.zeros_like(weight), xp.zeros_like(bias)) if need_grads else None

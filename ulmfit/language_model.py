@@ -50,7 +50,7 @@ class LanguageModel:
     kind = "language_model"
 
     def __init__(self, vocab_size, size, *, rng, dtype=np.float32, kernel="auto"):
-        self.size, self.vocab_size = size, vocab_size
+        self.size, self.vocab_size, self.kernel = size, vocab_size, kernel
         self.encoder = AWDLSTM(vocab_size, size, rng=rng, dtype=dtype, kernel=kernel)
         self.children = {"encoder": self.encoder, "decoder": DecoderBias(vocab_size, dtype)}
 
@@ -72,7 +72,7 @@ class LanguageModel:
         ar_penalty, ar_cache = activation_regularization_forward(y, ar) if ar else (0.0, None)
         weight, bias = self._decoder()
         loss, decoder_grads = linear_cross_entropy(
-            y.reshape(-1, weight.shape[1]), weight, bias, targets.reshape(-1), need_grads=need_cache
+            y.reshape(-1, weight.shape[1]), weight, bias, targets.reshape(-1), need_grads=need_cache, kernel=self.kernel
         )
         penalty = float(ar_penalty + tar_penalty)
         cache = LMCache(loss, penalty, encoder_cache, output_mask, y.shape, decoder_grads, ar_cache, tar_cache)
