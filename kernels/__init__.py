@@ -23,7 +23,12 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, NamedTuple
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "Availability", "available", "load"]
+from .cpu_threads import get_num_threads, set_num_threads
+
+__all__ = [
+    "IMPLEMENTATIONS", "TWINS", "Implementation", "Availability", "available", "load", "twin",
+    "get_num_threads", "set_num_threads",
+]  # fmt: skip
 
 
 class Implementation(NamedTuple):

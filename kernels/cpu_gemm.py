@@ -22,7 +22,8 @@ import numpy as np
 
 from .cpu_compile import compiled, inlined
 from .cpu_memory import empty
-from .cpu_team import barrier, get_num_threads, run, share
+from .cpu_team import barrier, run, share
+from .cpu_threads import get_num_threads
 from .cpu_tile import KC, ROWS, VECTORS, copy, count_strips, multiply_strip, strip, strip_columns, transpose
 
 ROW_BLOCK = 32 * ROWS       # rows that pass over a strip together

@@ -29,7 +29,8 @@ from .cpu_compile import compiled, inlined
 from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, worth
 from .cpu_math import sigmoid, tanh
 from .cpu_memory import empty
-from .cpu_team import barrier, get_num_threads, run, share
+from .cpu_team import barrier, run, share
+from .cpu_threads import get_num_threads
 from .cpu_tile import KC, ROWS, VECTORS, count_strips, lanes, multiply_gates, multiply_strip, strip, strip_columns
 
 STEP_WORTH = 200_000    # multiply-adds a step for which it pays to have another thread: a barrier costs as much

@@ -24,6 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .cpu_compile import has, inlined
+from .cpu_threads import get_num_threads
 
 _LOOKS = 4000       # at the counter before the core is offered to others: some 50 microseconds
 
@@ -51,7 +52,6 @@ class _Team:
 
 
 _team = _Team()
-_n_threads = None
 
 
 def _after_fork():
@@ -61,25 +61,6 @@ def _after_fork():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def set_num_threads(n: int | None):
-    """How many threads a call may use; None: as many as this process has processors."""
-    global _n_threads
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise ValueError(f"threads: expected a number from 1, or None, got {n!r}")
-    _n_threads = n
-
-
-def get_num_threads() -> int:
-    return _n_threads or _processors()
-
-
-def _processors():
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:                  # macOS, Windows
-        return os.cpu_count() or 1
 
 
 def run(work, *args, at_most: int = 1 << 30):

@@ -7,11 +7,12 @@ Legend
 
 Reading order
     gates         six equations and their undoing
-    recurrence    the loop over time; choosing a faster twin
+    recurrence    the loop over time; choosing a faster implementation
     lstm, stack   the whole layer, and layers on top of each other
     gradcheck     why you may believe it
     embedding, linear, batchnorm, dropout, pooling, loss, regularization
     params, optim, checkpoint
+    twins, threads          the way to the compiled kernels
 """
 
 from .activations import relu_backward, relu_forward, sigmoid
@@ -35,6 +36,7 @@ from .regularization import (
     temporal_activation_regularization_forward,
 )
 from .stack import LSTMStack, StackCache
+from .threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -47,5 +49,5 @@ __all__ = [
     "temporal_activation_regularization_forward", "temporal_activation_regularization_backward",
     "SGD", "ASGD", "triggered", "Adam", "clip_grad_norm", "grad_norm", "NonFiniteError", "gradcheck",
     "save_arrays", "load_arrays", "CheckpointError", "to_state_dict", "load_state_dict", "count_params",
-    "get_array_module", "to_device", "to_numpy",
+    "get_array_module", "to_device", "to_numpy", "get_num_threads", "set_num_threads", "num_threads",
 ]

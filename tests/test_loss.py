@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,11 +11,14 @@ from strategies import NC, normal, seeds, sizes
 from minilstm import (
     gradcheck,
     linear_cross_entropy,
+    num_threads,
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
 
 IGNORE = -100
+has_numba = find_spec("numba") is not None
+needs_numba = pytest.mark.skipif(not has_numba, reason="needs numba")
 
 
 def some_targets(rng, N, C, ignored=0.4):
@@ -87,9 +94,13 @@ def test_another_ignore_index_or_none():
 # --- fused with the linear layer below -------------------------------------------------------------------------------
 
 
+KERNELS = ["reference", pytest.param("cpu", marks=needs_numba)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 3e-6), (np.float64, 1e-14)])
-@given(N=st.integers(1, 9), V=st.integers(2, 9), E=sizes, chunk=st.sampled_from([1, 2, 3, 512]), seed=seeds)
-def test_in_chunks_it_is_the_plain_layer_and_loss(dtype, tolerance, N, V, E, chunk, seed):
+@given(N=st.integers(1, 9), V=st.integers(2, 300), E=sizes, chunk=st.sampled_from([1, 2, 3, 512]), seed=seeds)
+def test_in_chunks_it_is_the_plain_layer_and_loss(kernel, dtype, tolerance, N, V, E, chunk, seed):
     rng = np.random.default_rng(seed)
     x, weight, bias = (normal(rng, *shape, dtype=dtype) for shape in ((N, E), (V, E), (V,)))
     targets = some_targets(rng, N, V)
@@ -97,32 +108,86 @@ def test_in_chunks_it_is_the_plain_layer_and_loss(dtype, tolerance, N, V, E, chu
     loss, cache = softmax_cross_entropy_forward(x @ weight.T + bias, targets)
     dlogits = softmax_cross_entropy_backward(1.0, cache)
     plain = dlogits @ weight, dlogits.T @ x, dlogits.sum(axis=0)
-    fused_loss, fused = linear_cross_entropy(x, weight, bias, targets, chunk=chunk)
+    fused_loss, fused = linear_cross_entropy(x, weight, bias, targets, chunk=chunk, kernel=kernel)
     assert fused_loss == pytest.approx(float(loss), rel=tolerance, abs=tolerance)
     for a, b in zip(fused, plain, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * 10)
-    assert linear_cross_entropy(x, weight, bias, targets, chunk=chunk, need_grads=False) == (fused_loss, None)
+    without = linear_cross_entropy(x, weight, bias, targets, chunk=chunk, need_grads=False, kernel=kernel)
+    assert without == (fused_loss, None)
     for before, after in zip(kept, (x, weight, bias, targets), strict=True):
         assert (before == after).all()
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @given(N=sizes, V=st.integers(2, 6), E=sizes, chunk=st.integers(1, 5), seed=seeds)
-def test_every_gradient_of_the_fused_loss(N, V, E, chunk, seed):
+def test_every_gradient_of_the_fused_loss(kernel, N, V, E, chunk, seed):
     rng = np.random.default_rng(seed)
     inputs = {"x": normal(rng, N, E), "weight": normal(rng, V, E), "bias": normal(rng, V)}
     targets = some_targets(rng, N, V)
 
     def backward(a, d):
-        _, grads = linear_cross_entropy(**a, targets=targets, chunk=chunk)
+        _, grads = linear_cross_entropy(**a, targets=targets, chunk=chunk, kernel=kernel)
         return {name: d["loss"] * g for name, g in zip(("x", "weight", "bias"), grads, strict=True)}
 
     gradcheck(
-        lambda a: {"loss": linear_cross_entropy(**a, targets=targets, chunk=chunk, need_grads=False)[0]},
+        lambda a: {
+            "loss": linear_cross_entropy(**a, targets=targets, chunk=chunk, need_grads=False, kernel=kernel)[0]
+        },
         backward,
         inputs,
         rng=rng,
     )
+
+
+@needs_numba
+@pytest.mark.parametrize("shape", [(700, 1000, 70), (37, 130, 5), (5, 4000, 130)])
+def test_the_compiled_twin_at_larger_sizes_and_with_any_number_of_threads(shape):
+    rng = np.random.default_rng(0)
+    N, V, E = shape
+    x, weight, bias = (normal(rng, *s, dtype=np.float32) for s in ((N, E), (V, E), (V,)))
+    targets = some_targets(rng, N, V)
+    exact_loss, exact = linear_cross_entropy(
+        *(a.astype(np.float64) for a in (x, weight, bias)), targets, kernel="reference"
+    )
+    plain_loss, plain = linear_cross_entropy(x, weight, bias, targets, kernel="reference")
+    results = []
+    for threads in (1, 2, 3):
+        with num_threads(threads):
+            results.append(linear_cross_entropy(x, weight, bias, targets, kernel="cpu"))
+    loss, grads = results[0]
+    assert abs(loss - exact_loss) <= 2 * abs(plain_loss - exact_loss) + 1e-6 * exact_loss
+    for ours, numpys, wanted in zip(grads, plain, exact, strict=True):
+        assert abs(ours - wanted).max() <= 2 * abs(numpys - wanted).max() + 1e-7 * abs(wanted).max()
+    for other_loss, others in results[1:]:
+        assert other_loss == loss and all((a == b).all() for a, b in zip(others, grads, strict=True))
+
+
+@needs_numba
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_compiled_twin_hides_nothing(bad):
+    rng = np.random.default_rng(0)
+    x, weight, bias = normal(rng, 3, 4), normal(rng, 200, 4), np.zeros(200)
+    weight[150, 2] = bad
+    assert not np.isfinite(linear_cross_entropy(x, weight, bias, np.array([1, 2, 3]), kernel="cpu")[0])
+
+
+@needs_numba
+def test_never_more_than_a_chunk_of_logits_exists():
+    """All logits at once would be 64 MB; a chunk is 2 MB, beside it stand the gradients and two packed weights."""
+    N, V, E, chunk = 2048, 8000, 16, 64
+    code = f"""if True:
+        import resource, numpy as np, minilstm
+        def run(N):
+            rng = np.random.default_rng(0)
+            x, weight, bias = (rng.standard_normal(s, np.float32) for s in ((N, {E}), ({V}, {E}), ({V},)))
+            minilstm.linear_cross_entropy(x, weight, bias, rng.integers(0, {V}, N), chunk={chunk}, kernel="cpu")
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        few = run({chunk})
+        print(run({N}) - few)
+    """
+    more = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert more < 16  # MB
 
 
 def test_float32_stays_float32():

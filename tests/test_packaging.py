@@ -69,7 +69,7 @@ def test_metadata(wheel, content):
         assert f"Provides-Extra: {extra}\n" in read["METADATA"]
     core = {line.split()[1].split(">")[0] for line in read["METADATA"].splitlines()
             if line.startswith("Requires-Dist:") and "extra ==" not in line}
-    assert core == {"numpy", "safetensors", "pooch", "pyyaml", "rich", "typer"}
+    assert core == {"numpy", "safetensors", "threadpoolctl", "pooch", "pyyaml", "rich", "typer"}
 
 
 def test_the_wheel_works_unpacked(wheel, tmp_path):

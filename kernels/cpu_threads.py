@@ -1,0 +1,31 @@
+"""How many threads a call may use. (Without Numba, so that it can be set before anything is compiled.)"""
+
+import os
+
+_n_threads = None
+
+
+def set_num_threads(n: int | None):
+    """From now on; None: the default again. Raises ValueError unless n is None or an integer from 1."""
+    global _n_threads
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+        raise ValueError(f"threads: expected an integer from 1, or None, got {n!r}")
+    _n_threads = n
+
+
+def get_num_threads() -> int:
+    return _n_threads or default()
+
+
+def default() -> int:
+    """As many as this process has processors, and no more than the variables say that numerical libraries heed: so a
+    worker of joblib, which sets them, does not take the cores of its neighbours."""
+    try:
+        n = len(os.sched_getaffinity(0))
+    except AttributeError:                  # macOS, Windows
+        n = os.cpu_count() or 1
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdigit() and int(value) > 0:
+            n = min(n, int(value))
+    return n
