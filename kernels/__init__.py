@@ -55,6 +55,8 @@ class Availability(NamedTuple):
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     Implementation("cpu", "cpu_lstm", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: weights packed once, every thread with its own units for all time steps"),
+    Implementation("cpu-packed", "cpu_packed", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+                   "Numba: the weights packed once a call; a product and one pass over the gates a step"),
     Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
 )

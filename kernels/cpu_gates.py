@@ -33,6 +33,23 @@ class Saved(NamedTuple):
 def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
     """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) or None
     -> y (T,B,H), h_T (B,H), c_T (B,H), Saved (None with need_cache=False)"""
+    def times_weight(h, out):
+        np.matmul(h, weight_hh.T, out=out)
+
+    return walk_forward(times_weight, x_gates, h0, c0, lengths, need_cache)
+
+
+def backward(dy, dh_T, dc_T, saved, weight_hh):
+    """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero)
+    -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
+    def times_weight(dgates, out):
+        np.matmul(dgates, weight_hh, out=out)
+
+    return walk_backward(times_weight, dy, dh_T, dc_T, saved)
+
+
+def walk_forward(times_weight, x_gates, h0, c0, lengths, need_cache):
+    """The loop over time; times_weight(h (B,H), out (B,4H)) does the product of a step."""
     x_gates = np.ascontiguousarray(x_gates)
     T, (B, H) = x_gates.shape[0], h0.shape
     rows = T + 1 if need_cache else 2       # without a cache two rows of state take turns
@@ -43,28 +60,28 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
     h[0], c[0] = h0, c0
     for t in range(T):
         now, new, gates = t % rows, (t + 1) % rows, ifgo[t % len(ifgo)]
-        np.matmul(h[now], weight_hh.T, out=gates)
+        times_weight(h[now], gates)
         _gates_forward(x_gates[t], gates, h[now], c[now], t < lengths, h[new], c[new], y[t])
     last = T % rows
     return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
 
 
-def backward(dy, dh_T, dc_T, saved, weight_hh):
-    """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero)
-    -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
+def walk_backward(times_weight, dy, dh_T, dc_T, saved):
+    """The same loop backward; times_weight(dgates (B,4H), out (B,H)) does the product of a step."""
     h, c, ifgo, lengths = saved
     T, B, H = ifgo.shape[0], *h.shape[1:]
     zero = np.zeros((B, H), h.dtype)
     dh, dc = (np.array(zero if d is None else d, h.dtype, order="C") for d in (dh_T, dc_T))
     dy = None if dy is None else np.ascontiguousarray(dy)
-    dgates = np.empty_like(ifgo)
+    dgates, product = np.empty_like(ifgo), np.empty_like(dh)
     for t in reversed(range(T)):
         alive = t < lengths
         _gates_backward(zero if dy is None else dy[t], dh, ifgo[t], c[t], c[t + 1], alive, dc, dgates[t])
+        times_weight(dgates[t], product)
         if alive.all():
-            np.matmul(dgates[t], weight_hh, out=dh)
+            dh, product = product, dh
         else:                               # a row that has ended hands its dh on untouched
-            np.copyto(dh, dgates[t] @ weight_hh, where=alive[:, None])
+            np.copyto(dh, product, where=alive[:, None])
     return dgates, dh, dc
 
 
