@@ -4,7 +4,7 @@ ARGS   ?=
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
-	@echo "  ARGS='...' adds options to quickstart and test, PYTHON=python3.12 chooses another Python"
+	@echo "  ARGS='...' adds options to quickstart, test and bench, PYTHON=python3.12 chooses another Python"
 
 quickstart: .venv/made-run   ## a question classifier on the shipped model, in two minutes
 	@.venv/bin/ulmfit quickstart $(ARGS)
@@ -14,6 +14,10 @@ test: .venv/made-dev         ## the whole test suite
 
 lint: .venv/made-dev         ## ruff
 	@.venv/bin/ruff check .
+
+bench: .venv/made-dev        ## the CPU benchmarks and their tables, in ten minutes; with torch where it is installed
+	@for name in lstm lm_step gates; do .venv/bin/python benchmarks/bench_$$name.py $(ARGS) || exit 1; done
+	@.venv/bin/python benchmarks/report.py
 
 clean:               ## remove caches and build folders; .venv and runs stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -39,7 +43,7 @@ clean:               ## remove caches and build folders; .venv and runs stay
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@echo "$(CURDIR)" | tee $(STAMPS) >/dev/null
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test lint bench clean
 ifneq "$(shell cat .venv/made-run 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/made-run .venv/made-dev
 endif

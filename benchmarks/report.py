@@ -1,6 +1,7 @@
-"""benchmarks/results/*.csv -> the tables of the READMEs, between their markers. Nothing there is typed by hand.
+"""benchmarks/results/*.csv -> the tables of the READMEs, between their markers, and the plots. Nothing there is typed
+by hand.
 
-    python benchmarks/report.py            rewrite README.md and kernels/README.md
+    python benchmarks/report.py            rewrite README.md and kernels/README.md, draw benchmarks/results/plots
     python benchmarks/report.py --check    only say whether they are up to date (exit code 1 if they are not)
 """
 
@@ -9,9 +10,12 @@ import re
 import sys
 from pathlib import Path
 
-from tables import TABLES
+import speed_plots
+import speed_tables
+import tables
 
 ROOT = Path(__file__).parents[1]
+TABLES = {file: tables.TABLES.get(file, {}) | more for file, more in speed_tables.TABLES.items()}
 
 
 def fill(file) -> str:
@@ -35,6 +39,8 @@ def main():
             (ROOT / file).write_text(text, encoding="utf-8")
         elif text != (ROOT / file).read_text(encoding="utf-8"):
             sys.exit(f"{file} is behind benchmarks/results: run python benchmarks/report.py")
+    if not check:
+        speed_plots.draw()
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def trec6_table() -> str:
         ("**ULMFiT here, both directions**", both, "test_error"),
         ("**ULMFiT here, forward**", both, "forward_error"),
         ("ULMFiT here, backward", both, "backward_error"),
-        ("the same from random weights, forward", scratch, "test_error"),
+        ("ULMFiT here, from random weights, forward", scratch, "test_error"),
         ("TF-IDF + linear SVM, here", both, "baseline_error"),
     ]
     table, n_test = [], int(both[0]["n_test"])
@@ -181,27 +181,6 @@ def install_table() -> str:
     return "\n".join([head, "|---" * len(rows) + "|", values, "", f"{warm} {where}"])
 
 
-def recurrence_table() -> str:
-    """Every CPU recurrence beside the reference, in milliseconds a call."""
-    rows = results("recurrence.csv")
-    if not rows:
-        return NOT_YET
-    names = list(dict.fromkeys(row["kernel"] for row in rows))
-    shapes = list(dict.fromkeys((row["T"], row["B"], row["H"]) for row in rows))
-    time = {(row["kernel"], row["mode"], (row["T"], row["B"], row["H"])): float(row["ms_p50"]) for row in rows}
-    lines = ["| T, B, H | " + " | ".join(f"{name}: forward, with backward" for name in names) + " | ratio |"]
-    lines.append("|---" * (len(names) + 2) + "|")
-    for shape in shapes:
-        pairs = [(time[name, "forward", shape], time[name, "full", shape]) for name in names]
-        cells = " | ".join(f"{forward:.3g}, {full:.3g}" for forward, full in pairs)
-        ratio = ", ".join(f"{pairs[-1][n] / pairs[0][n]:.2f}" for n in (0, 1))
-        lines.append(f"| {', '.join(shape)} | {cells} | {ratio} |")
-    first = rows[0]
-    lines += ["", f"Milliseconds a call, medians of calls in turns, {first['dtype']}; {first['processor']}; "
-              f"NumPy {first['numpy']}, Numba {first['numba']}; commit {short(first['commit'])}."]
-    return "\n".join(lines)
-
-
 TABLES = {
     "README.md": {
         "trec6": trec6_table,
@@ -211,5 +190,4 @@ TABLES = {
         "imdb": imdb_table,
         "install": install_table,
     },
-    "kernels/README.md": {"recurrence": recurrence_table},
 }

@@ -19,7 +19,7 @@ def test_versions_name_what_bears_on_a_result(monkeypatch):
 
 
 def test_cupy_is_found_under_any_of_its_names(monkeypatch):
-    monkeypatch.setattr(provenance, "_version", lambda package: "14.2" if package == "cupy-cuda12x" else None)
+    monkeypatch.setattr(provenance, "version", lambda package: "14.2" if package == "cupy-cuda12x" else None)
     assert versions()["cupy"] == "14.2"
 
 
@@ -47,8 +47,8 @@ def checkout(tmp_path, monkeypatch):
         command = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.com", *args]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    for name in ("ulmfit/provenance.py", "kernels/cpu.py", "README.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("ulmfit/provenance.py", "kernels/cpu.py", "README.md", "benchmarks/results/lstm.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".gitignore").write_text("build/\n")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "ulmfit" / "provenance.py"))
@@ -62,6 +62,7 @@ def checkout(tmp_path, monkeypatch):
     (None, False), ("README.md", True), ("kernels/cpu.py", True),
     ("kernels/new.py", True), ("ulmfit/commands/new.py", True), ("minilstm/new.py", True),
     ("notes.txt", False), ("ulmfit/notes.txt", False), ("tests/new.py", False), ("ulmfit/build/new.py", False),
+    ("benchmarks/results/lstm.csv", False),
 ])  # fmt: skip
 def test_a_commit_is_marked_where_the_code_has_changed_since(file, changed, checkout):
     """A module that git has not been told of is code as well."""

@@ -26,7 +26,8 @@ def run(script, *args, root=ROOT):
 def copy_of_benchmarks(tmp_path):
     """The scripts in a place where they may write."""
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
-    for script in ("report.py", "tables.py", "collect_runs.py", "results/trec6_rivals.csv", "results/choices.csv"):
+    scripts = [path.name for path in (ROOT / "benchmarks").glob("*.py")]
+    for script in (*scripts, "results/trec6_rivals.csv", "results/choices.csv"):
         (tmp_path / "benchmarks" / script).write_text((ROOT / "benchmarks" / script).read_text())
     (tmp_path / "kernels").mkdir()
     for readme in ("README.md", "kernels/README.md"):

@@ -19,8 +19,8 @@ def versions() -> dict:
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     found["blas"] = blas()
     for package in ("minilstm", "numpy", "safetensors", "numba", "scikit-learn"):
-        found[package] = _version(package)
-    found["cupy"] = next(filter(None, map(_version, ("cupy-cuda13x", "cupy-cuda12x", "cupy"))), None)
+        found[package] = version(package)
+    found["cupy"] = next(filter(None, map(version, ("cupy-cuda13x", "cupy-cuda12x", "cupy"))), None)
     return found
 
 
@@ -33,7 +33,8 @@ def blas() -> str:
     return ", ".join([f"{about.get('name')} {about.get('version')}", *settings])
 
 
-def _version(package):
+def version(package) -> str | None:
+    """Of an installed package; None where it is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -73,7 +74,7 @@ def _processor() -> str:
 
 def commit() -> str | None:
     """The commit of the checkout this code lies in, marked when it was changed since or a module was added to it; None
-    outside of one."""
+    outside of one. Results are no code: those of one benchmark do not mark the next."""
     here = Path(__file__).resolve().parents[1]
 
     def git(*args):
@@ -82,7 +83,7 @@ def commit() -> str | None:
     try:
         if Path(git("rev-parse", "--show-toplevel").stdout.strip()) != here:
             return None  # an environment inside of some other repository
-        changed = git("status", "--porcelain", "--untracked-files=no").stdout
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results").stdout
         changed += git("ls-files", "--others", "--exclude-standard", *(f"{name}/*.py" for name in PACKAGES)).stdout
         return git("rev-parse", "HEAD").stdout.strip() + ("-changed" if changed else "")
     except (OSError, subprocess.SubprocessError):

@@ -1,0 +1,119 @@
+"""Check, then time: contenders in processes of their own (workers.py), which take turns.
+
+    A B C A B C ...     what else the machine does meets all alike; medians and 20/80 percentiles over the rounds
+
+Nobody is timed before what comes out of him, all of it, has been compared with numbers in float64.
+"""
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from workers import Refused
+
+PAUSE = 0.02  # seconds after a turn: a library's threads look for more work for a while before they sleep
+TURN = 0.05  # seconds a turn should last: as many calls as that takes
+MOST_ROUNDS = 40
+
+
+class Work(Protocol):
+    """What a contender makes in its process of a problem."""
+
+    def call(self, mode):
+        """What is timed."""
+
+    def arrays(self, mode) -> dict:
+        """{name: array} of all that comes out of a call, to be checked."""
+
+
+class Contender(NamedTuple):
+    name: str  # the provider of its rows
+    make: Callable  # make(*args, **shape) -> Work; a function of a module, for it is sent to the process by its name
+    args: tuple = ()
+
+
+class Effort(NamedTuple):
+    rounds: int  # at least
+    seconds: float  # for all contenders together, in one mode at one shape
+
+
+FULL, QUICK = Effort(5, 3.0), Effort(2, 0.0)
+
+
+def difference(found, expected, tolerance) -> str | None:
+    """What is wrong with some arrays, in a few words, or None. `tolerance` is relative to an array's largest number."""
+    if found.keys() != expected.keys():
+        return f"there came {', '.join(sorted(found))} and not {', '.join(sorted(expected))}"
+    for name, want in expected.items():
+        got, want = found[name], np.asarray(want)
+        if got.shape != want.shape:
+            return f"{name} has the shape {got.shape} and not {want.shape}"
+        error = np.abs(got - want).max(initial=0) / max(np.abs(want).max(initial=0), np.finfo(np.float32).tiny)
+        if not error <= tolerance:  # NaN is not, either
+            return f"{name} is off by {error:.2g} of its largest number (allowed: {tolerance:.2g})"
+    return None
+
+
+def admit(workers, contenders, shape, expected, tolerance, say=print) -> list[str]:
+    """The names of those who have made what `expected`, {mode: arrays}, says; why not the others is said."""
+    admitted = []
+    for name, make, args in contenders:
+        try:
+            workers[name].ask("make", make, args, shape)
+            for mode, arrays in expected.items():
+                wrong = difference(workers[name].ask("arrays", mode), arrays, tolerance)
+                if wrong:
+                    raise Refused(f"{name}: {mode}: {wrong}")
+            admitted.append(name)
+        except Refused as refused:
+            say(f"  left out at {shape}: {refused}")
+    return admitted
+
+
+def take_turns(asks, rounds, pause=PAUSE) -> dict:
+    """{name: a function that takes a turn -> seconds} -> {name: the seconds of every round}"""
+    seconds = {name: [] for name in asks}
+    for _ in range(rounds):
+        for name, ask in asks.items():
+            seconds[name].append(ask())
+            time.sleep(pause)
+    return seconds
+
+
+def time_in_turns(workers, names, mode, effort) -> dict:
+    """{name: seconds a call, in every round} of those who are admitted."""
+
+    def turn(name, calls):
+        return lambda: workers[name].ask("time", mode, calls)
+
+    first = {name: s for name, (s,) in take_turns({n: turn(n, 1) for n in names}, rounds=1).items()}  # does not count
+    calls = {name: min(max(1, round(TURN / max(s, 1e-9))), 1000) for name, s in first.items()}
+    a_round = sum(s * calls[name] + PAUSE for name, s in first.items())
+    rounds = min(max(effort.rounds, math.floor(effort.seconds / max(a_round, 1e-9))), MOST_ROUNDS)
+    return take_turns({n: turn(n, calls[n]) for n in names}, rounds)
+
+
+def compare(workers, contenders, shape, expected, *, tolerance, effort, say=print) -> dict:
+    """Check, then time -> {(mode, name): seconds a call, in every round}"""
+    names = admit(workers, contenders, shape, expected, tolerance, say)
+    return {
+        (mode, name): seconds
+        for mode in expected
+        for name, seconds in time_in_turns(workers, names, mode, effort).items()
+    }
+
+
+def options(doc, names):
+    """The command line that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=cores, help="for everybody (default: one per processor)")
+    parser.add_argument("--contenders", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--quick", action="store_true", help="tiny problems, to see that all runs; writes no results")
+    parser.add_argument("--out", type=Path, help="the file for the results (default: benchmarks/results)")
+    return parser
