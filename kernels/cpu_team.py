@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from .cpu_compile import has, inlined
 from .cpu_threads import get_num_threads
 
-_LOOKS = 4000       # at the counter before the core is offered to others: some 50 microseconds
+_LOOKS = 100_000     # at the counter before the core is offered to others: a millisecond, for to offer it can cost several
 
 
 class _Team:
