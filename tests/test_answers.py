@@ -23,7 +23,7 @@ def test_nothing_is_awaited_from_a_terminal(monkeypatch):
         read_texts([], **OPTIONS)
 
 
-@pytest.mark.parametrize("arguments", [["a"], ["a", "b", ""], ["a" * 5000], ["who/what ?"], ["", ""], ["a\0b"], ["."]])
+@pytest.mark.parametrize("arguments", [["a"], ["a", "b", "c"], ["a" * 5000], ["who/what ?"], ["a\0b"], ["."]])
 def test_what_names_no_file_is_a_text(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_texts(arguments, **OPTIONS) == arguments
@@ -31,8 +31,15 @@ def test_what_names_no_file_is_a_text(arguments, tmp_path, monkeypatch):
 
 def test_what_names_a_file_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "questions").write_text("one\r\ntwo\n\nthree")
-    assert read_texts(["questions"], **OPTIONS) == ["one", "two", "", "three"]
+    (tmp_path / "questions").write_text("one\r\ntwo\n three")
+    assert read_texts(["questions"], **OPTIONS) == ["one", "two", " three"]
+
+
+@pytest.mark.parametrize("arguments, which", [([""], "1 of 1"), (["a", " \t"], "2 of 2"), (["", "a", ""], "1 of 3")])
+def test_a_blank_argument_is_no_text(arguments, which):
+    """Often a variable of the shell that is empty."""
+    with pytest.raises(InputError, match=f"^text {which} is blank; leave it out"):
+        read_texts(arguments, **OPTIONS)
 
 
 @pytest.mark.parametrize("name", ["new.csv", "old.csv"])
@@ -40,6 +47,7 @@ def test_an_output_file_may_be_new_or_old(name, tmp_path):
     (tmp_path / "old.csv").write_text("x")
     check_output(tmp_path / name, ["a text", str(tmp_path / "other.csv")])
     assert (tmp_path / "old.csv").read_text() == "x"  # not before there is something to write
+    assert [p.name for p in tmp_path.iterdir()] == ["old.csv"]
 
 
 def test_an_output_file_is_not_the_input_under_another_name(tmp_path):
@@ -54,7 +62,7 @@ def test_csv_gives_every_text_and_label_back(text):
     f, probabilities = io.StringIO(), np.array([[0.25, 0.75]])
     _write_predictions(f, "csv", [text], ["x", f"y{text}"], probabilities)
     [header, row] = csv.reader(io.StringIO(f.getvalue(), newline=""))
-    assert header == ["text", "label", "p_x", f"p_y{text}"]
+    assert header == ["text", "predicted", "p_x", f"p_y{text}"]
     assert row == [text, f"y{text}", "0.250000", "0.750000"]
 
 

@@ -6,11 +6,12 @@ import shutil
 import time
 
 import pytest
-from cli_helpers import QUESTIONS, TINY, is_refused, predict_json, succeeds, train, ulmfit, write_table
+from cli_helpers import QUESTIONS, TINY, is_refused, predict_json, succeeds, tiny, train, ulmfit, write_table
 from safetensors.numpy import save_file
 
 from minilstm import load_arrays, save_arrays
 
+RUN = tiny("finetune", "classify")
 HEADER = b"text,label\n"
 GOOD = HEADER + b"".join(f"{text},{label}\n".encode() for text, label in QUESTIONS[:12])
 TABLES = {
@@ -33,6 +34,9 @@ TABLES = {
     "no JSON": ("t.jsonl", b'{"text": "x"\n', ["t.jsonl:1: not valid JSON"]),
     "no object": ("t.jsonl", b'["x"]\n', ["t.jsonl:1: expected a JSON object"]),
     "one class": ("t.csv", HEADER + b"x,a\ny,a\nz,a\n", ["every row has the label 'a'", "at least two classes"]),
+    "numbers for labels": ("t.csv", HEADER + b"".join(b"x,%d.5\n" % n for n in range(9)), [
+        "t.csv: 9 rows have 9 different labels: is this the label column?", "--label-column"]),
+    "semicolons": ("t.csv", b"text;label\nx;a\n", ["t.csv:1: the header is parted by ';'"]),
     "too few rows": ("t.csv", HEADER + b"x,a\ny,b\n", ["2 rows are too few"]),
     "latin-1": ("t.csv", GOOD + b"caf\xe9,HUM\n", ["t.csv:14: byte 0xE9", "try --encoding latin-1"]),
     "NUL": ("t.csv", GOOD + b"a\0b,HUM\n", ["t.csv:14: found a NUL byte", "--encoding utf-16"]),
@@ -54,8 +58,8 @@ def test_a_table_that_cannot_be_used(name, content, parts, tmp_path):
     elif content is not None:
         path.write_bytes(GOOD if content == "locked" else content)
         path.chmod(0o000 if content == "locked" else 0o600)
-    is_refused(ulmfit("run", path, "--out", tmp_path / "run", *TINY), path, *parts)
-    assert not (tmp_path / "run" / "config.yaml").exists()  # the same command with the file mended will do
+    is_refused(ulmfit("run", path, "--out", tmp_path / "run", *RUN), path, *parts)
+    assert not (tmp_path / "run").exists()  # the same command with the file mended will do
 
 
 def test_the_right_encoding_helps(tiny_data, tmp_path):
@@ -68,14 +72,14 @@ def test_the_right_encoding_helps(tiny_data, tmp_path):
 
 def test_a_label_that_only_the_test_file_has(tiny_data, tmp_path):
     path = write_table(tmp_path / "test.csv", [("who is it ?", "HUM"), ("when is it ?", "NUM")])
-    answer = ulmfit("run", tiny_data / "train.csv", "--test-file", path, "--out", tmp_path / "run", *TINY)
+    answer = ulmfit("run", tiny_data / "train.csv", "--test-file", path, "--out", tmp_path / "run", *RUN)
     is_refused(answer, f"{path}:3: label 'NUM' is in no train row; expected one of ENTY, HUM, LOC")
 
 
 @pytest.mark.parametrize("n", [2, 5000])
 def test_more_training_rows_than_there_are_or_fewer_than_classes(n, tiny_data, tmp_path):
-    answer = ulmfit("run", tiny_data / "train.csv", "--n-train", n, "--out", tmp_path / "run", *TINY)
-    is_refused(answer, "n_train: expected 3 (one a class) to 39 (all of train)", f"got {n}")
+    answer = ulmfit("run", tiny_data / "train.csv", "--n-train", n, "--out", tmp_path / "run", *RUN)
+    is_refused(answer, f"{n} training texts: there can be 3 (one a class) to 39 (all of train); give another --n-train")
 
 
 TEXTS = {
@@ -95,8 +99,8 @@ def test_a_text_that_cannot_be_read(content, parts, tmp_path):
     path = tmp_path / "t.txt"
     if content is not None:
         path.write_bytes(content)
-    is_refused(ulmfit("pretrain", "--text", path, "--out", tmp_path / "lm", *TINY), path, *parts)
-    assert not (tmp_path / "lm" / "config.yaml").exists()
+    is_refused(ulmfit("pretrain", "--text", path, "--out", tmp_path / "new" / "lm", *tiny("pretrain")), path, *parts)
+    assert not (tmp_path / "new").exists()
 
 
 # --- models
@@ -157,14 +161,14 @@ def test_a_model_that_cannot_be_used(damage, parts, tiny_run, tmp_path):
 
 
 def test_a_model_that_is_not_there_or_no_folder(tiny_run, tmp_path):
-    is_refused(ulmfit("predict", "hi", "--model", tmp_path / "no"), "no: no such folder; --model takes the folder")
-    is_refused(ulmfit("predict", "hi", "--model", tiny_run / "vocab.json"), "vocab.json: is a file; --model takes")
+    is_refused(ulmfit("predict", "hi", "--model", tmp_path / "no"), "no: no such folder; expected the folder of a run")
+    is_refused(ulmfit("predict", "hi", "--model", tiny_run / "vocab.json"), "vocab.json: is a file; expected the")
 
 
 def test_a_model_to_start_from_must_be_a_language_model_of_the_right_direction(tiny_run, tiny_data, tmp_path):
     def classify(folder, *options):
         out = ["--out", tmp_path / "run", "--overwrite"]
-        return ulmfit("classify", tiny_data / "train.csv", "--pretrained", folder, *out, *TINY, *options)
+        return ulmfit("classify", tiny_data / "train.csv", "--pretrained", folder, *out, *tiny("classify"), *options)
 
     is_refused(classify(tiny_run), "expected a language model, got a classifier", "`ulmfit pretrain`")
     is_refused(classify(tmp_path / "no"), "no: no such folder")
@@ -187,6 +191,8 @@ INPUTS = {
     "binary file": (["{tmp}/binary.txt"], b"", ["binary.txt:1: found a NUL byte"]),
     "another column": (["{tmp}/t.csv", "--text-column", "tex"], b"", ["no column 'tex'", "--text-column text"]),
     "wrong encoding": (["-"], b"caf\xe9\n", ["<stdin>:1: byte 0xE9", "--encoding latin-1"]),
+    "blank line": (["-"], b"who ?\n\nwhere ?\n", ["<stdin>:2: this line is blank"]),
+    "nothing": ([""], b"", ["text 1 of 1 is blank"]),
     "unknown encoding": (["-", "--encoding", "foo"], b"x\n", ["unknown encoding 'foo'", "--encoding utf-8"]),
     "stdin is no JSON": (["--stdin", "jsonl"], b"hello\n", ["<stdin>:1: not valid JSON"]),
     "stdin is a table without texts": (["--stdin", "csv"], b"a,b\n1,2\n", ["no column 'text'"]),
@@ -209,7 +215,7 @@ def test_what_cannot_be_predicted(arguments, stdin, parts, tiny_run, tmp_path):
 
 
 HARMLESS = {
-    "nothing": "", "blanks": "  \t ", "emoji": "😀👩‍🚀", "half a surrogate pair": "who \ud800 is ?", "NUL": "a\0b",
+    "emoji": "😀👩‍🚀", "half a surrogate pair": "who \ud800 is ?", "NUL": "a\0b",
     "control characters": "\x1b[31m\x07", "one letter": "x", "special token": "xxbos xxpad", "no break": "a" * 100_000,
     "punctuation": "?!" * 5000, "right to left": "مرحبا \u202e", "combining": "e" + "\u0301" * 500,
 }  # fmt: skip
@@ -276,7 +282,7 @@ def test_a_model_that_diverged_in_its_last_step_gives_no_answers(tiny_run, tmp_p
 
 def test_a_perplexity_without_bounds_is_null_in_the_metrics(tiny_data, tmp_path):
     text = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm"]
-    succeeds("pretrain", *text, *TINY, "--set", "pretrain.lr=1e6")
+    succeeds("pretrain", *text, *tiny("pretrain"), "--set", "pretrain.lr=1e6")
     metrics = json.loads((tmp_path / "lm" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert metrics["stages"]["pretrain"]["perplexity"] is None
 

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from cli_helpers import TINY, is_refused, succeeds, train, ulmfit
+from cli_helpers import is_refused, succeeds, tiny, train, ulmfit
 
 from ulmfit import downloads
 
@@ -34,7 +34,7 @@ COMMAND_LINES = {
     "no GPU for a picture": (["plot", "schedule", "--device", "cuda"], ["--device cuda"]),
     "nothing to run": (["run"], ["name a DATASET", "trec6"]),
     "empty name": (["run", ""], ["name a DATASET"]),
-    "empty name, one stage": (["finetune", "", "--pretrained", "x", "--out", "y"], ["dataset"]),
+    "empty name, one stage": (["finetune", "", "--pretrained", "x", "--out", "y"], ["error: DATASET: "]),
     "unknown recipe": (["run", "trec6", "--recipe", "lapto"], ["'lapto'", "did you mean 'laptop'?"]),
     "direction": (["run", "trec6", "--direction", "up"], ["--direction", "'up'", "backward"]),
     "negative seed": (["run", "trec6", "--seed", "-1"], ["--seed"]),
@@ -50,11 +50,41 @@ COMMAND_LINES = {
     "pretrained and minutes": (
         ["run", "trec6", "--pretrained", "x", "--pretrain-minutes", "1"], ["--pretrained takes the place of stage 1"]),
     "resume and overwrite": (["run", "trec6", "--resume", "--overwrite"], ["leave one of them out"]),
-    "empty corpus name": (["run", "trec6", "--pretrain-text", ""], ["pretrain_text"]),
+    "resume and overwrite, no place": (["run", "--resume", "--overwrite"], ["leave one of them out"]),
+    "empty corpus name": (["run", "trec6", "--pretrain-text", ""], ["error: --pretrain-text: expected a name"]),
+    "empty text": (["pretrain", "--text", "", "--out", "y"], ["error: --text: expected a name"]),
+    "empty name of a model": (["run", "trec6", "--pretrained", ""], ["error: --pretrained: expected shipped, none"]),
+    "minutes without a text": (
+        ["run", "questions", "--pretrain-minutes", "1"], ["--pretrain-minutes needs --pretrain-text"]),
+    "resume without a place": (["run", "--resume"], ["the run in --out; name it"]),
+    "overwrite without a place": (["run", "questions", "--overwrite"], ["the run in --out; name it"]),
+}  # fmt: skip
+IDLE = {  # options that would change nothing
+    "official files of a table": (["run", "t.csv", "--data-dir", "d"], ["--data-dir", "t.csv needs none"]),
+    "official files of the package": (["run", "questions", "--data-dir", "d"], ["--data-dir", "questions needs none"]),
+    "official files of a text": (["pretrain", "--text", ".", "--data-dir", "d", "--out", "o"], ["--data-dir"]),
+    "official files of two": (
+        ["run", "t.csv", "--pretrain-text", ".", "--data-dir", "d"], ["--data-dir", " and . needs none"]),
+    "official files, perplexity": (["perplexity", ".", "--data-dir", "d"], ["--data-dir", ". needs none"]),
+    "text column of a name": (["run", "imdb", "--text-column", "t"], ["--text-column is for a file of your"]),
+    "label column of a name": (["finetune", "trec6", "--label-column", "l", "--out", "o"], ["--label-column is for"]),
+    "encoding of a name": (["lr-find", "trec50", "--encoding", "latin-1"], ["--encoding is for a file of your own"]),
+    "test file of a name": (["classify", "questions", "--test-file", "t.csv", "--out", "o"], ["--test-file is for"]),
+    "constant of another stage": (
+        ["classify", "trec6", "--out", "o", "--set", "finetune.epochs=3"],
+        ["--set finetune.epochs=3: the stage finetune is not done here (classify); leave it out"]),
+    "constant of no stage 1": (["run", "trec6", "--set", " pretrain.lr=1"], ["pretrain is not done here (finetune, "]),
+    "constant of a later stage": (
+        ["pretrain", "--text", ".", "--set", "classify.lr=1", "--out", "o"], ["--set classify.lr=1: the stage"]),
+    "rate of another stage": (
+        ["lr-find", "trec6", "--stage", "finetune", "--set", "classify.lr=1"], ["--set classify.lr=1: the stage"]),
+    "text of another stage": (["lr-find", "trec6", "--text", "t.txt"], ["--text is for --stage pretrain"]),
+    "data of another stage": (["lr-find", "trec6", "--stage", "pretrain"], ["leave out DATASET and --pretrained"]),
+    "start of another stage": (["lr-find", "--stage", "pretrain", "--pretrained", "none"], ["leave out DATASET and"]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments, parts", COMMAND_LINES.values(), ids=COMMAND_LINES)
+@pytest.mark.parametrize("arguments, parts", (COMMAND_LINES | IDLE).values(), ids=COMMAND_LINES | IDLE)
 def test_a_wrong_command_line(arguments, parts, no_work, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     is_refused(ulmfit(*arguments), *parts)
@@ -117,7 +147,7 @@ def test_a_constant_that_cannot_be(change, parts, no_work, tmp_path):
 def test_numbers_may_be_written_as_computers_do(tiny_data, tmp_path):
     """YAML takes 1e-3, without a point, for a word."""
     text = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm"]
-    succeeds("pretrain", *text, *TINY, "--set", "pretrain.lr=1e-3", "--set", "pretrain.clip=null")
+    succeeds("pretrain", *text, *tiny("pretrain"), "--set", "pretrain.lr=1e-3", "--set", "pretrain.clip=null")
     saved = (tmp_path / "lm" / "config.yaml").read_text()
     assert "lr: 0.001\n" in saved and "clip: null\n" in saved
 
@@ -183,7 +213,7 @@ def test_resume_goes_with_nothing_that_would_change_the_run(tiny_data, tmp_path,
     stopped(tiny_data, tmp_path / "run", monkeypatch)
     resume = ["--resume", "--out", tmp_path / "run"]
     is_refused(ulmfit("run", *resume, "--seed", "3"), "--resume goes on", "leave out --seed")
-    is_refused(train(tiny_data, tmp_path / "run", "--resume", "--n-train", "4"), "was started with another n_train")
+    is_refused(train(tiny_data, tmp_path / "run", "--resume", "--n-train", "4"), "was started with another n-train")
     is_refused(ulmfit("run", "questions", *resume), "was started with another", "dataset")
     succeeds("run", *resume)
 
@@ -206,7 +236,8 @@ def test_a_configuration_that_cannot_be_replayed(change, parts, no_work, tiny_ru
 
 def test_wikitext_is_taken_from_the_data_folder(tiny_data, tmp_path):
     (tmp_path / "wiki.train.tokens").write_text(" = A Cat = \n\n" + "The cat sat on the mat . \n" * 20)
-    pretrain = ["pretrain", "--text", "wikitext-2", "--data-dir", tmp_path, "--out", tmp_path / "lm", *TINY]
+    lm = ["--data-dir", tmp_path, "--out", tmp_path / "lm", *tiny("pretrain")]
+    pretrain = ["pretrain", "--text", "wikitext-2", *lm]
     succeeds(*pretrain)
     (tmp_path / "wiki.train.tokens").unlink()
     is_refused(ulmfit(*pretrain, "--overwrite"), "no train part of wikitext-2 here", "wikitext-2-v1.zip")

@@ -10,25 +10,42 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_helpers import CLASSES, QUESTIONS, TEXT, TINY, make_data, predict_json, start, succeeds, train, ulmfit
+from cli_helpers import (
+    CLASSES,
+    QUESTIONS,
+    TEXT,
+    TINY,
+    is_refused,
+    make_data,
+    predict_json,
+    start,
+    succeeds,
+    tiny,
+    train,
+    ulmfit,
+)
 
 from minilstm import load_arrays
 from ulmfit.config import SCRATCH, SHIPPED
 from ulmfit.predictor import Predictor
 from ulmfit.recipes import QUICKSTART, RECIPES
+from ulmfit.report import program
 
 COMMANDS = (
     "quickstart", "run", "pretrain", "finetune", "classify", "evaluate", "predict", "perplexity", "generate", "lr-find",
     "plot", "import-fastai", "doctor",
 )  # fmt: skip
 ODD_TEXTS = [
-    'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "", "   ", "=1+1", "'", '"',
-    " ".join(f"long{n}" for n in range(500)), "WHO IS THAT ?", "\u2028", "x\ry",
+    'He said "hi", twice', "two\nlines", "a,b;c", "café 😀", "tab\there", "=1+1", "'", '"',
+    " ".join(f"long{n}" for n in range(500)), "WHO IS THAT ?", "a\u2028b", "x\ry",
 ]  # fmt: skip
 
 
@@ -110,7 +127,15 @@ def test_python_m_ulmfit_is_ulmfit():
 def test_doctor_lists_what_is_here_and_every_kernel():
     answer = succeeds("doctor")
     assert "numpy" in answer.out and np.__version__ in answer.out
+    assert re.search(r"matplotlib +│ \d", answer.out)
     assert "reference" in answer.out and "can it run here?" in answer.out
+
+
+def test_version(monkeypatch):
+    metadata = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    for commit, said in (("abc-changed", ", commit abc-changed"), (None, "")):
+        monkeypatch.setattr("ulmfit.provenance.commit", lambda c=commit: c)
+        assert succeeds("--version").out == f"minilstm {metadata['project']['version']}{said}\n"
 
 
 def test_doctor_says_what_to_install_for_a_kernel(monkeypatch):
@@ -132,6 +157,20 @@ def test_a_run_tells_what_it_does_and_where_it_is(tiny_data, tmp_path):
     assert "\x1b" not in answer.out  # plain lines where there is no terminal
     assert metrics(tmp_path / "a run")["test_error"] == 0.0  # the first word says the class
     assert (tmp_path / "a run" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_run_without_a_place_gets_one_that_says_what_it_is_and_when(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clock = SimpleNamespace(strftime=datetime(2024, 3, 5, 16, 7, 9).strftime)
+    monkeypatch.setattr("ulmfit.commands.train.time", clock)
+    run = ["--pretrain-text", tiny_data / "text.txt", *TINY, "--set", "classify.epochs=1"]
+    said = " ".join(succeeds("run", tiny_data / "train.csv", *run).out.split())
+    assert "The run is saved in runs/train-20240305-160709 (" in said
+    assert metrics(tmp_path / "runs" / "train-20240305-160709")["n_train"] == 39
+    is_refused(ulmfit("run", tiny_data / "train.csv", *run), "train-20240305-160709: already exists")
+    clock.strftime = lambda form: "later"
+    succeeds("run", "--config", "runs/train-20240305-160709/config.yaml")
+    assert same_model(*(tmp_path / "runs" / name for name in ("train-20240305-160709", "train-later")))
 
 
 def test_without_a_test_file_a_tenth_is_set_aside_and_said_so(tiny_data, tmp_path):
@@ -174,10 +213,10 @@ def test_both_directions_are_averaged(tiny_data, tmp_path):
 def test_the_stages_one_by_one_give_what_run_gives(tiny_run, tiny_data, tmp_path):
     lm, tuned, model = (tmp_path / name for name in ("lm", "tuned", "model"))
     data = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv"]
-    answer = succeeds("pretrain", "--text", tiny_data / "text.txt", "--out", lm, *TINY)
+    answer = succeeds("pretrain", "--text", tiny_data / "text.txt", "--out", lm, *tiny("pretrain"))
     assert "Test error" not in answer.out and metrics(lm)["stages"]["classify"] is None
-    succeeds("finetune", *data, "--pretrained", lm, "--out", tuned, *TINY)
-    succeeds("classify", *data, "--pretrained", tuned, "--out", model, *TINY)
+    succeeds("finetune", *data, "--pretrained", lm, "--out", tuned, *tiny("finetune"))
+    succeeds("classify", *data, "--pretrained", tuned, "--out", model, *tiny("classify"))
     assert same_model(model, tiny_run)
     again = json.loads(succeeds("evaluate", tiny_data / "test.csv", "--model", model, "--json").out)
     assert again["error"] == metrics(model)["test_error"] and again["n"] == 3
@@ -187,12 +226,22 @@ def test_the_stages_one_by_one_give_what_run_gives(tiny_run, tiny_data, tmp_path
 
 def test_run_takes_a_language_model_instead_of_stage_1(tiny_run, tiny_data, tmp_path):
     data = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv"]
-    succeeds("run", *data, "--pretrained", tiny_run / "pretrain", "--out", tmp_path / "run", *TINY)
+    how = ["--out", tmp_path / "run", *tiny("finetune", "classify")]
+    succeeds("run", *data, "--pretrained", tiny_run / "pretrain", *how)
     assert metrics(tmp_path / "run")["stages"]["pretrain"] is None and same_model(tmp_path / "run", tiny_run)
 
 
+def test_a_table_as_text_to_pretrain_on_is_noted(tiny_data, tmp_path):
+    rows = "".join(f"{text},{label}\n\n" for text, label in QUESTIONS)
+    for name, noted in (("t.csv", True), ("t.txt", False)):
+        (tmp_path / name).write_text(rows)
+        answer = succeeds("pretrain", "--text", tmp_path / name, "--out", tmp_path / f"{name}-lm", *tiny("pretrain"))
+        assert ("looks like a table and is read as plain text" in " ".join(answer.out.split())) == noted
+
+
 def test_minutes_become_steps_in_the_configuration(tiny_data, tmp_path):
-    succeeds("pretrain", "--text", tiny_data / "text.txt", "--out", tmp_path / "lm", "--minutes", "0.01", *TINY)
+    lm = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm", *tiny("pretrain")]
+    succeeds("pretrain", *lm, "--minutes", "0.01")
     steps = metrics(tmp_path / "lm")["stages"]["pretrain"]["steps"]
     assert f"steps: {steps}\n" in (tmp_path / "lm" / "config.yaml").read_text() and steps > 1
 
@@ -246,7 +295,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tiny_data, tmp_path, monkeypatc
         m.setattr("ulmfit.progress.ConsoleProgress.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         answer = train(tiny_data, out)
     assert answer.code == 130
-    assert answer.err == f"error: stopped; to go on: ulmfit run --resume --out '{out}'\n"
+    assert answer.err == f"error: stopped; to go on: {program()} run --resume --out '{out}'\n"
     assert succeeds("run", "--resume", "--out", out).out.count("Test error") == 1
 
 
@@ -311,7 +360,8 @@ def test_a_real_ctrl_c_in_the_middle_of_training(tiny_data, tmp_path, tiny_run):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, f"error: stopped; to go on: ulmfit run --resume --out {out}\n"), stdout
+    said = f"error: stopped; to go on: {program()} run --resume --out {out}\n"
+    assert (process.returncode, stderr) == (130, said), stdout
     assert not (out / "metrics.json").exists()
     succeeds("run", "--resume", "--out", out)
     done = [row["step"] for row in map(json.loads, log.read_text().splitlines()) if row["stage"] == "classify"]
@@ -322,8 +372,8 @@ def test_a_real_ctrl_c_in_the_middle_of_training(tiny_data, tmp_path, tiny_run):
 
 
 def predictions(run, *arguments, **options):
-    """[(text, label, {class: probability})]"""
-    return [(r["text"], r["label"], r["probabilities"]) for r in predict_json(run, *arguments, **options)]
+    """[(text, predicted class, {class: probability})]"""
+    return [(r["text"], r["predicted"], r["probabilities"]) for r in predict_json(run, *arguments, **options)]
 
 
 def sources(folder, texts):
@@ -368,13 +418,13 @@ def test_odd_texts_come_back_unchanged(format, tiny_run, tmp_path):
     with open(out, encoding="utf-8", newline="") as f:
         rows = list(csv.DictReader(f)) if format == "csv" else [json.loads(line) for line in f]
     assert [row["text"] for row in rows] == ODD_TEXTS
-    assert all(row["label"] in CLASSES.values() for row in rows)
+    assert all(row["predicted"] in CLASSES.values() for row in rows)
     if format == "csv":
-        assert list(rows[0]) == ["text", "label", "p_ENTY", "p_HUM", "p_LOC"]
+        assert list(rows[0]) == ["text", "predicted", "p_ENTY", "p_HUM", "p_LOC"]
         rows = [row | {"probabilities": {c: float(row[f"p_{c}"]) for c in ("ENTY", "HUM", "LOC")}} for row in rows]
     for row in rows:
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert row["probabilities"][row["label"]] == max(row["probabilities"].values())
+        assert row["probabilities"][row["predicted"]] == max(row["probabilities"].values())
 
 
 def test_as_text_each_answer_is_one_line(tiny_run):
@@ -383,11 +433,6 @@ def test_as_text_each_answer_is_one_line(tiny_run):
     for line, text in zip(lines, ODD_TEXTS, strict=False):
         label, probability, shown = line.split("\t")
         assert label in CLASSES.values() and 1 / 3 < float(probability) <= 1 and shown == " ".join(text.split())
-
-
-def test_blank_lines_of_a_file_keep_their_place(tiny_run):
-    answers = predictions(tiny_run, "-", stdin=b"who ?\n\nwhere ?\n")
-    assert [text for text, _, _ in answers] == ["who ?", "", "where ?"]
 
 
 def test_other_columns_and_encodings(tiny_run, tmp_path):
@@ -414,6 +459,23 @@ def test_evaluate_shows_error_interval_and_confusion(tiny_run, tiny_data):
     wrong = sum(n for (t, row) in enumerate(numbers["confusion"]) for p, n in enumerate(row) if t != p)
     assert numbers["error"] == pytest.approx(100 * wrong / 48)
     assert sum(itertools.chain(*numbers["confusion"])) == numbers["n"] == 48
+    assert numbers["error_by_direction"] == {"forward": numbers["error"]} and "alone" not in answer.out
+
+
+def test_each_direction_alone_is_evaluated_too(tiny_data, tmp_path):
+    answer = train(tiny_data, tmp_path / "run", "--direction", "both", "--set", "classify.epochs=6")
+    m = metrics(tmp_path / "run")
+    assert f"Macro F1 of ULMFiT: {m['macro_f1']:.1f} %." in answer.out
+    texts, labels = zip(*QUESTIONS, strict=True)
+    alone = {}
+    for direction in ("forward", "backward"):
+        predicted = Predictor.load(tmp_path / "run" / direction).predict(texts)
+        alone[direction] = 100 * sum(p != label for p, label in zip(predicted, labels, strict=True)) / len(labels)
+    assert alone["forward"] != alone["backward"]
+    evaluate = ["evaluate", tiny_data / "train.csv", "--model", tmp_path / "run"]
+    assert json.loads(succeeds(*evaluate, "--json").out)["error_by_direction"] == pytest.approx(alone)
+    said = succeeds(*evaluate).out
+    assert all(f"\nits {direction} classifier alone: error {e:.1f} %" in said for direction, e in alone.items())
 
 
 def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the_package(tmp_path, monkeypatch):

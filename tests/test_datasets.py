@@ -66,7 +66,7 @@ def test_n_train_leaves_validation_and_test_alone(tmp_path):
     assert np.bincount(small.train.labels).tolist() == [5, 10] and set(small.train.texts) < set(whole.train.texts)
     assert small.valid.texts == whole.valid.texts and small.test.texts == whole.test.texts
     assert small.corpus == small.train.texts and "15 of 146 train rows are used" in small.notes[-1]
-    assert "n_train: expected 2 (one a class) to 146" in refusal(load_dataset, path, n_train=1000)
+    assert "1000 training texts: there can be 2 (one a class) to 146" in refusal(load_dataset, path, n_train=1000)
 
 
 def test_unusable_tables_are_refused(tmp_path):
@@ -82,6 +82,20 @@ def test_unusable_tables_are_refused(tmp_path):
     assert len(load_dataset(table(tmp_path, "aaab", "few.csv")).train.texts) == 2
 
 
+@pytest.mark.parametrize("n, n_labels, refused", [(9, 9, True), (100, 51, True), (100, 50, False), (6, 3, False)])
+def test_labels_that_hardly_repeat_are_from_another_column(n, n_labels, refused, tmp_path):
+    path = table(tmp_path, [f"{k % n_labels + 0.5}" for k in range(n)])
+    if refused:
+        message = refusal(load_dataset, path)
+        assert f"{n} rows have {n_labels} different labels: is this the label column? Name the right one" in message
+    else:
+        assert len(load_dataset(path, test_path=path).classes) == n_labels
+
+
+def test_why_the_validation_error_of_the_embedded_questions_is_low_is_noted():
+    assert "the test questions have templates and names that train has not" in load_dataset("questions").notes[0]
+
+
 def test_a_lonely_class_is_noted(tmp_path):
     data = load_dataset(table(tmp_path, ["a", "b"] * 10 + ["c"]), test_path=table(tmp_path, "ab", "t.csv", "t"))
     assert data.notes == ("classes with a single row are not in validation: c",)
@@ -94,7 +108,7 @@ def test_unknown_names_and_misplaced_options_are_refused(tmp_path):
     assert "gone.csv: no such file" in refusal(load_dataset, str(tmp_path / "gone.csv"))
     assert "expected a file ending in .csv" in refusal(load_dataset, tmp_path)
     assert "fine=True is for trec6" in refusal(load_dataset, "imdb", fine=True)
-    assert "test_path is for a table of your own" in refusal(load_dataset, "trec6", test_path="x.csv")
+    assert "a test file is for a table of your own" in refusal(load_dataset, "trec6", test_path="x.csv")
     assert "unknown corpus 'wikitext2': did you mean 'wikitext-2'?" in refusal(load_corpus, "wikitext2")
     assert "no part 'dev'; expected train, valid or test" in refusal(load_corpus, "wikitext-2", split="dev")
     assert "gone.txt: no such file" in refusal(load_corpus, tmp_path / "gone.txt")

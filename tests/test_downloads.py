@@ -94,6 +94,20 @@ def test_offline_says_the_same(server, monkeypatch):
     assert official.url in message and official.sha256 in message and "use --data-dir DIR" in message
 
 
+def test_without_a_network_all_the_files_are_named_with_the_way_out(server, monkeypatch):
+    def nobody_knows(host, *_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody_knows)
+    monkeypatch.setenv("NO_PROXY", "*")
+    both = {name: OFFICIAL[name].url for name in ("train_5500.label", "TREC_10.label")}
+    message = refusal(load_dataset, "trec6")
+    begin = "train_5500.label: no network? (cannot resolve cogcomp.seas.upenn.edu); put the files into a folder DIR and"
+    assert message.startswith(f"{begin} use --data-dir DIR: ") and all(url in message for url in both.values())
+    message = refusal(fetch, "aclImdb_v1.tar.gz")
+    assert "cannot resolve ai.stanford.edu" in message and message.endswith(OFFICIAL["aclImdb_v1.tar.gz"].url)
+
+
 def test_without_pooch_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     assert "pooch" in (message := refusal(fetch, "TREC_10.label")) and "use --data-dir DIR" in message

@@ -225,59 +225,7 @@ def test_extreme_gates_stay_finite_and_nan_stays_visible(cpu_gates, dtype):
     assert np.isfinite(np.delete(out["y"], 2, axis=1)).all()
 
 
-# --- cpu-gates: its sigmoid and tanh, and its compilation -----------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def activate(cpu_gates):
-    """activate(x, which): sigmoid (0) or tanh (1) of every element of x, compiled as the kernel compiles them"""
-    import numba
-
-    sigmoid, tanh = cpu_gates.sigmoid, cpu_gates.tanh
-
-    @numba.njit(error_model="numpy", fastmath={"contract"})
-    def loop(x, which, out):
-        if which == 0:
-            for j in range(x.size):
-                out[j] = sigmoid(x[j])
-        else:
-            for j in range(x.size):
-                out[j] = tanh(x[j])
-
-    def activate(x, which):
-        out = np.empty_like(x)
-        loop(x, which, out)
-        return out
-
-    return activate
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sigmoid_and_tanh_are_right_to_three_units_in_the_last_place(activate, dtype):
-    if np.finfo(np.longdouble).nmant <= np.finfo(dtype).nmant:
-        pytest.skip("no wider type here to compare with")
-    rng = np.random.default_rng(0)
-    x = np.concatenate([s * rng.standard_normal(50_000) for s in (1e-6, 1e-2, 0.3, 1, 3, 10, 25)]).astype(dtype)
-    wide = x.astype(np.longdouble)
-    for which, want in enumerate((1 / (1 + np.exp(-wide)), np.tanh(wide))):
-        normal = np.abs(want) > 2 * np.finfo(dtype).tiny
-        unit = np.spacing(np.abs(want[normal]).astype(dtype))
-        error = np.abs(activate(x, which)[normal] - want[normal]) / unit
-        assert error.max() < 3
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sigmoid_and_tanh_at_the_edges(activate, dtype):
-    x = np.array([np.inf, -np.inf, 1e4, -1e4, np.nan, 0.0, -0.0], dtype)
-    np.testing.assert_array_equal(activate(x, 0), [1, 0, 1, 0, np.nan, 0.5, 0.5])
-    np.testing.assert_array_equal(activate(x, 1), [1, -1, 1, -1, np.nan, 0, 0])
-    assert np.signbit(activate(x, 1)).tolist()[-2:] == [False, True]
-
-
-def test_outside_compiled_code_they_say_so(cpu_gates):
-    for function in (cpu_gates.sigmoid, cpu_gates.tanh):
-        with pytest.raises(TypeError, match="compiled code only"):
-            function(1.0)
+# --- its compilation -------------------------------------------------------------------------------------------------
 
 
 def test_one_file_imported_under_two_names_keeps_two_caches(cpu_gates):

@@ -68,18 +68,21 @@ def test_perplexity_as_json_is_what_the_function_says(tiny_run, tiny_data):
 def test_perplexity_for_people(tiny_run, tiny_data, tmp_path):
     (tmp_path / "t.txt").write_text("Who is the zebra ?\n\nThe river is red .")
     answer = succeeds("perplexity", tmp_path / "t.txt", "--model", tiny_run / "finetune")
-    text, unknown, perplexity, known = answer.out.splitlines()
+    text, unknown, perplexity, vocabulary, known = answer.out.splitlines()
     assert text.split(maxsplit=1)[1] == "2 documents, 14 tokens, read forward in one piece"
     assert unknown.split()[1:3] == ["7.14", "%"] and "xxunk" in unknown  # one of 14
     numbers = json.loads(succeeds("perplexity", tmp_path / "t.txt", "--model", tiny_run / "finetune", "--json").out)
     assert f"{numbers['perplexity']:,.2f} ({numbers['bits_per_token']:.3f} bits per token)" in perplexity
     assert f"{numbers['known_perplexity']:,.2f}" in known
+    words = len(load_model(tiny_run / "finetune", "language_model").vocab)
+    assert numbers["vocab_size"] == words and vocabulary.split()[1:3] == [str(words), "words;"]
 
 
 def test_perplexity_of_unknown_words_alone(tiny_run, tmp_path):
     (tmp_path / "t.txt").write_text("zebra")
     command = ["perplexity", tmp_path / "t.txt", "--model", tiny_run / "pretrain"]
     assert "known words  - (" in succeeds(*command).out
+    assert "1 document, 2 tokens" in succeeds(*command).out
     assert json.loads(succeeds(*command, "--json").out)["known_perplexity"] is None
 
 

@@ -44,7 +44,7 @@ class Recorder(Silent):
     def __init__(self):
         self.stages, self.steps, self.epochs = [], [], []
 
-    def begin(self, stage, n_steps, start, groups):
+    def begin(self, stage, n_steps, start, groups, measure):
         self.stages.append((stage, n_steps, start))
 
     def step(self, log):

@@ -46,6 +46,13 @@ def test_curves_have_a_column_for_every_stage(steps, tmp_path):
     assert 3_000 < path.stat().st_size < 500_000
 
 
+def test_a_stage_of_one_step_is_a_point_and_the_lines_have_names(drawn, tmp_path):
+    plot_run(write_log(tmp_path, pretrain=1, classify=5))
+    axes = drawn[0].axes  # losses of the two stages, rates of the two
+    assert [[line.get_marker() for line in a.lines] for a in axes] == [["o"] * 2, ["None"] * 2, ["o"], ["None"]]
+    assert all([t.get_text() for t in a.get_legend().get_texts()] == ["each step", "smoothed"] for a in axes[:2])
+
+
 def test_a_real_run_has_curves(tiny_run):
     assert size_of_png(tiny_run / "curves.png") == (3 * 440, 550)
 
@@ -54,7 +61,7 @@ def test_a_real_run_has_curves(tiny_run):
 def test_without_matplotlib_there_are_none(module, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     assert plot_run(write_log(tmp_path, pretrain=3)) is None
-    assert not plot_range(STEPS, Suggestions(None, None), "t", tmp_path / "a.png")
+    assert not plot_range(STEPS, Suggestions(None, None), 0.01, "t", tmp_path / "a.png")
     assert not plot_rates([Panel("t", "step", range(2), {"a": [1, 2]})], tmp_path / "b.png")
     assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
 
@@ -75,18 +82,21 @@ def test_smoothing_starts_at_the_first_value_and_stays_between_the_least_and_the
 @pytest.mark.parametrize("n", [1, 16])
 def test_a_range_test_shows_the_losses_over_the_rates_and_what_was_found(found, n, drawn, tmp_path):
     steps = STEPS[:n]
-    assert plot_range(steps, found, "classify", tmp_path / "lr.png")
+    assert plot_range(steps, found, 0.03, "classify", tmp_path / "lr.png")
     assert size_of_png(tmp_path / "lr.png") == (770, 495)
     [axes] = drawn[0].axes
     losses, mean, *marks = axes.lines
     assert losses.get_xydata().tolist() == [[s.lr, s.loss] for s in steps]
     assert mean.get_xydata().tolist() == [[s.lr, s.smoothed] for s in steps]
-    assert [mark.get_xdata()[0] for mark in marks] == [rate for rate in found if rate is not None]
+    assert [mark.get_xdata()[0] for mark in marks] == [rate for rate in (*found, 0.03) if rate is not None]
+    assert {line.get_marker() for line in (losses, mean)} == {"o" if n == 1 else "None"}  # a point is no line
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[:2] == ["each step", "smoothed"] and names[-1] == "the recipe's: 0.03"
     assert axes.get_xscale() == "log" and axes.get_title() == "classify" and "rate" in axes.get_xlabel()
 
 
 def test_what_explodes_leaves_the_picture(drawn, tmp_path):
-    plot_range([*STEPS, RangeStep(16, 10.0, 1e30, 1e29)], Suggestions(None, None), "", tmp_path / "lr.png")
+    plot_range([*STEPS, RangeStep(16, 10.0, 1e30, 1e29)], Suggestions(None, None), 0.01, "", tmp_path / "lr.png")
     bottom, top = drawn[0].axes[0].get_ylim()
     assert bottom < min(s.loss for s in STEPS) and 5 < top < 10
 

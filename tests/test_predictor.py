@@ -26,8 +26,8 @@ def loaded(direction="forward", seed=0, vocab=VOCAB, classes=CLASSES, max_tokens
 
 
 PREDICTOR = Predictor([loaded()])
-texts = st.lists(st.lists(st.sampled_from([*WORDS, "Unknown", "é", "\ud800", "!!!"]), max_size=30).map(" ".join),
-                 min_size=1, max_size=9)
+words = st.lists(st.sampled_from([*WORDS, "Unknown", "é", "\ud800", "!!!"]), min_size=1, max_size=30)
+texts = st.lists(words.map(" ".join), min_size=1, max_size=9)
 
 
 @given(texts=texts)
@@ -67,16 +67,22 @@ def test_a_single_string_is_one_text_and_a_generator_is_as_good_as_a_list():
     assert PREDICTOR.predict_proba(t for t in ["a", "b"]).shape == (2, 3)
 
 
-def test_no_texts_and_texts_of_nothing():
+def test_no_texts_give_no_answers_and_a_text_of_no_words_one():
     assert PREDICTOR.predict_proba([]).shape == (0, 3) and PREDICTOR.predict([]) == []
-    p = PREDICTOR.predict_proba(["", "   ", "\x00"])
-    assert np.isfinite(p).all() and (p == p[0]).all()
+    assert np.isfinite(PREDICTOR.predict_proba(["\x00"])).all()
+
+
+@pytest.mark.parametrize("ask", [PREDICTOR.predict, PREDICTOR.predict_proba, PREDICTOR.predict_proba_each])
+@pytest.mark.parametrize("texts, where", [([""], 0), ("", 0), (["who ?", " \n"], 1), (["a", "b", "\u2028"], 2)])
+def test_a_blank_text_is_refused_by_its_index(ask, texts, where):
+    with pytest.raises(InputError, match=rf"^texts\[{where}\]: is blank"):
+        ask(texts)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_text_is_read_in_the_classifiers_windows(direction):
     part = loaded(direction, bptt=2, max_tokens=4)
-    texts = ["who is the man ? paris", "the ?", ""]
+    texts = ["who is the man ? paris", "the ?", "\x00"]
     p = Predictor([part]).predict_proba(texts)
     for text, row in zip(texts, p, strict=True):
         ids = encode(tokenize(text), VOCAB, direction)

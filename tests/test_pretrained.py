@@ -104,7 +104,7 @@ def test_the_start_of_every_direction_is_checked_before_any_training(spoil, mess
     cfg = config_for(pets, pretrained=str(models), stages=STAGES[1:], direction="both")
     with pytest.raises(InputError, match=message):
         run_experiment(cfg, tmp_path / "run", progress=KilledAt("finetune-forward", "begin"))
-    assert not list((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_remembers_which_model_it_started_from(pets_run, pets, tmp_path):

@@ -8,7 +8,7 @@ from cli_helpers import train
 from rich.console import Console
 
 from ulmfit.groups import LayerGroup
-from ulmfit.progress import ConsoleProgress, Silent, duration
+from ulmfit.progress import ConsoleProgress, Silent, counted, duration
 from ulmfit.train import StepLog
 
 GROUPS = [LayerGroup("lstm_0", ()), LayerGroup("head", ())]
@@ -25,6 +25,11 @@ def shown(act, *, terminal=False):
     return file.getvalue()
 
 
+@pytest.mark.parametrize("n, text", [(0, "0 steps"), (1, "1 step"), (2, "2 steps"), (1200, "1,200 steps")])
+def test_counts(n, text):
+    assert counted(n, "step") == text
+
+
 @pytest.mark.parametrize("seconds, text", [
     (0, "0:00"), (0.6, "0:01"), (59.4, "0:59"), (59.6, "1:00"), (75, "1:15"), (3599, "59:59"), (3675, "1:01:15"),
     (360_000, "100:00:00"),
@@ -35,7 +40,7 @@ def test_durations(seconds, text):
 
 def test_a_table_has_a_row_for_every_epoch_and_its_columns_stand_below_their_names():
     def act(progress):
-        progress.begin("classify", 20, 0, GROUPS)
+        progress.begin("classify", 20, 0, GROUPS, "validation_error")
         for epoch in (1, 2):
             progress.epoch(log(10 * epoch - 1), 1.25 / epoch, {"validation_error": 12.5})
         progress.end()
@@ -48,31 +53,34 @@ def test_a_table_has_a_row_for_every_epoch_and_its_columns_stand_below_their_nam
     assert len(names) == len(first) == len(second)
 
 
-def test_a_number_that_is_not_there_is_a_dash():
+def test_a_number_that_is_not_there_is_said_to_be_missing():
     def act(progress):
-        progress.begin("pretrain", 2, 1, GROUPS)
+        progress.begin("pretrain", 2, 1, GROUPS, "perplexity")
         progress.epoch(log(1), 1.0, {"perplexity": None})
 
-    assert "going on at step 1" in shown(act) and " - " in shown(act)
+    assert "going on at step 1" in shown(act) and " no validation text " in shown(act)
+    assert "pretrain: 2 steps, going" in shown(act)
 
 
 def test_plain_lines_come_now_and_then(monkeypatch):
     monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", 0.01)
 
     def act(progress):
-        progress.begin("pretrain", 1000, 0, GROUPS)
+        progress.begin("pretrain", 1000, 0, GROUPS, "perplexity")
         for step in range(100):
             progress.step(log(step))  # a hundred of them take no time: no line
         time.sleep(0.02)
         progress.step(log(100))
 
+    names = shown(act).splitlines()[2]
+    assert names.split() == ["epoch", "loss", "perplexity", "rate", "seconds"]  # above whatever comes
     assert shown(act).splitlines()[-1] == "pretrain 101/1000: loss 2.000  rate 0.004  200 tokens/s  7:30 left"
     assert shown(act).count("tokens/s") <= 3 and "\x1b" not in shown(act)
 
 
 def test_a_terminal_shows_one_live_line_and_is_given_back():
     def act(progress):
-        progress.begin("pretrain", 1000, 0, GROUPS)
+        progress.begin("pretrain", 1000, 0, GROUPS, "perplexity")
         progress.step(log(0))
         progress.live.refresh()
         progress.end()

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_helpers import TINY, is_refused, succeeds, ulmfit
+from cli_helpers import is_refused, succeeds, tiny, ulmfit
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ALL = ("matplotlib.figure", "matplotlib.backends.backend_agg")
@@ -22,7 +22,7 @@ def find(tiny_data, tiny_run, stage, out, *options):
         "finetune": [tiny_data / "train.csv", "--pretrained", tiny_run / "pretrain"],
         "classify": [tiny_data / "train.csv", "--pretrained", tiny_run / "finetune"],
     }
-    return ["lr-find", "--stage", stage, *given[stage], "--out", out, "--steps", 40, *TINY, *options]
+    return ["lr-find", "--stage", stage, *given[stage], "--out", out, "--steps", 40, *tiny(stage), *options]
 
 
 # --- lr-find
@@ -81,7 +81,7 @@ def test_without_matplotlib_the_numbers_are_there(tiny_data, tiny_run, tmp_path,
 
 
 LR_FIND = {
-    "no data": (["lr-find"], ["dataset: classify needs one"]),
+    "no data": (["lr-find"], ["DATASET: classify needs one"]),
     "stage": (["lr-find", "trec6", "--stage", "test"], ["--stage", "'test'", "finetune"]),
     "both directions": (["lr-find", "trec6", "--direction", "both"], ["--direction", "'both'"]),
     "one step": (["lr-find", "trec6", "--steps", "1"], ["--steps"]),
@@ -94,6 +94,8 @@ LR_FIND = {
     "picture": (["lr-find", "trec6", "--out", "lr.pdf"], ["--out lr.pdf: expected the name of a .png file"]),
     "no folder": (["lr-find", "trec6", "--out", "no/lr.png"], ["there is no folder no"]),
     "a folder": (["lr-find", "trec6", "--out", "folder.png"], ["is a folder"]),
+    "no place for files": (["lr-find", "trec6", "--out", "/proc/lr.png"], ["--out /proc/lr.png: cannot be written"]),
+    "no place for the numbers": (["lr-find", "trec6", "--out", "numbers.png"], ["numbers.jsonl: cannot be written"]),
     "GPU": (["lr-find", "trec6", "--device", "cuda"], ["--device cuda"]),
     "data set": (["lr-find", "trec7"], ["unknown data set 'trec7'"]),
     "text": (["lr-find", "--stage", "pretrain", "--text", "no.txt"], ["no.txt"]),
@@ -104,9 +106,10 @@ LR_FIND = {
 @pytest.mark.parametrize("arguments, parts", LR_FIND.values(), ids=LR_FIND)
 def test_a_wrong_range_test(arguments, parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.png").mkdir()
+    for folder in ("folder.png", "numbers.jsonl"):
+        (tmp_path / folder).mkdir()
     is_refused(ulmfit(*arguments), *parts)
-    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.png", "numbers.jsonl"}
 
 
 def test_a_classifier_is_nothing_to_start_from(tiny_data, tiny_run, tmp_path):
@@ -149,6 +152,7 @@ PLOTS = {
     "no steps": (["plot", "schedule", "--schedule", "all", "--steps", "0"], ["--steps"]),
     "recipe": (["plot", "schedule", "--recipe", "pape"], ["did you mean 'paper'?"]),
     "constant": (["plot", "schedule", "--set", "classify.lr=-1"], ["above 0, got -1.0"]),
+    "no place for files": (["plot", "schedule", "--out", "/proc/a.png"], ["--out /proc/a.png: cannot be written"]),
     "picture": (["plot", "schedule", "--out", "rates"], ["--out rates: expected the name of a .png file"]),
 }
 

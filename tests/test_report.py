@@ -2,18 +2,22 @@
 
 import io
 import json
+import shlex
+import sys
 
 import pytest
 from rich.console import Console
 
-from ulmfit.report import confusion_table, errors_table, print_report
+from ulmfit.report import confusion_table, errors_table, print_report, program
 
 STAGE = {"seconds": 75.0, "steps": 1200, "tokens": 34_000, "tokens_per_second": 453.3}
 METRICS = {
     "test_error": 9.2, "test_error_ci95": [7.0, 12.1], "baseline_error": 14.46, "n_test": 1500, "seconds": 4000.0,
+    "macro_f1": 87.65,
     "classes": ["a", "[/b]"], "confusion": [[7, 3], [0, 9]], "notes": ["[/x] 3 texts occur twice"],
     "stages": {
-        "pretrain": None, "finetune": STAGE | {"perplexity": 46.26}, "classify": STAGE | {"validation_error": 8.0},
+        "pretrain": None, "finetune": STAGE | {"perplexity": 46.26, "vocab_size": 12_345},
+        "classify": STAGE | {"validation_error": 8.0},
     },
 }  # fmt: skip
 
@@ -44,19 +48,63 @@ def run(tmp_path):
 def test_the_whole_report(run):
     text = shown(lambda console: print_report(console, METRICS, run), width=200)
     assert cells(text, "finetune") == ["finetune", "1,200", "34,000", "453", "1:15", "perplexity 46.3"]
+    assert cells(text.splitlines()[text[: text.index("12,345")].count("\n")], "")[-1] == "(12,345 words)"
     assert cells(text, "classify")[-1] == "error 8.0 %"
     assert "pretrain" not in text  # a stage that was not done
-    assert text.count("[/i] text") == 5 and cells(text, "[/i] text 0")[1:] == ["a", "[/b]", "0.900"]
+    assert text.count("│ [/i] text") == 5 and cells(text, "[/i] text 0")[1:] == ["a", "[/b]", "0.900"]
     assert "x" * 201 not in text  # long texts are cut
     assert "Note: [/x] 3 texts occur twice." in text
     assert f"The run is saved in {run} (1:06:40)." in text
-    assert f'ulmfit predict "Who invented the telephone?" --model {run}\n' in text
+    assert f"{program()} predict '[/i] text 0' --model {run}\n" in text  # a text of its own
+    assert "Macro F1 of ULMFiT: 87.7 %." in text
+    assert "Note: there is no curves.png: matplotlib is not installed" in text
+
+
+def test_where_there_are_curves_nothing_is_missing(run):
+    (run / "curves.png").touch()
+    assert "matplotlib" not in shown(lambda console: print_report(console, METRICS, run))
+
+
+@pytest.mark.parametrize("text, asked", [
+    ("Who's   it ?\n", "Who's it ?"), ("$(rm -rf /) `ls` !1 \\", "$(rm -rf /) `ls` !1 \\"),
+    ("word " * 40, ("word " * 12).strip()), ("x" * 100, "x" * 60), ("é" * 60, "é" * 60),
+    ("-n is an option", "your text"), ("red \x1b[31m", "your text"), ("half \ud800", "your text"),
+])  # fmt: skip
+def test_what_the_shell_is_given_is_a_short_text_of_the_test_set(text, asked, run):
+    rows = [{"text": t, "label": "a", "predicted": "a", "probabilities": {"a": 1.0}} for t in (text, "another")]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = shown(lambda console: print_report(console, METRICS, run)).splitlines()[-1]
+    assert shlex.split(said)[-4:] == ["predict", asked, "--model", str(run)] and said.startswith("Ask it: ")
+
+
+def a_script(folder):
+    folder.mkdir()
+    (folder / "ulmfit").write_text("#!/bin/sh\n")
+    (folder / "ulmfit").chmod(0o755)
+    return folder
+
+
+def test_the_program_is_named_as_it_can_be_typed(tmp_path, monkeypatch):
+    """By its name only where the shell would find the same one; else by its path, or as a module."""
+    monkeypatch.chdir(tmp_path)
+    mine, other = a_script(tmp_path / "my env"), a_script(tmp_path / "other")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(mine))
+    for argv0 in (str(mine / "ulmfit"), "-c"):
+        monkeypatch.setattr("sys.argv", [argv0])
+        for path, expected in {mine: "ulmfit", f"{other}:{mine}": "'my env/ulmfit'", "/bin": "'my env/ulmfit'"}.items():
+            monkeypatch.setenv("PATH", str(path))
+            assert program() == expected
+    for folder in ("/usr/bin", mine):
+        monkeypatch.chdir(folder)
+        assert program() == f"'{mine}/ulmfit'"
+    (mine / "ulmfit").unlink()
+    assert program() == f"{shlex.quote(sys.executable)} -m ulmfit"
 
 
 def test_a_language_model_has_no_test_error(tmp_path):
-    metrics = {"stages": {"pretrain": STAGE | {"perplexity": None}}, "seconds": 1.0}
+    metrics = {"stages": {"pretrain": STAGE | {"perplexity": None, "vocab_size": 9}}, "seconds": 1.0}
     text = shown(lambda console: print_report(console, metrics, tmp_path))
-    assert cells(text, "pretrain")[-1] == "-"
+    assert cells(text, "pretrain")[-1] == "no validation text"
     assert "Test error" not in text and "ulmfit predict" not in text
 
 
@@ -71,6 +119,8 @@ def test_the_baseline_stands_beside_the_test_error(error, text):
 def test_a_confusion_matrix_has_true_classes_as_rows():
     text = shown(confusion_table(["a", "[/b]"], [[7, 3], [0, 9]]))
     assert cells(text, "a") == ["a", "7", "3"] and cells(text, "[/b]") == ["[/b]", "", "9"]
+    assert text.splitlines()[0].strip() == "Confusion matrix"  # one line above the narrowest of tables
+    assert text.splitlines()[-1] == "Rows are the true classes, columns the predicted ones."
 
 
 def test_of_many_classes_only_the_largest_mistakes_are_shown():
@@ -89,5 +139,7 @@ def test_two_directions_are_shown_alone_as_well_and_a_run_without_the_shipped_mo
     assert cells(table, "ULMFiT") == ["ULMFiT", "9.2", "7.0 to 12.1"]
     assert cells(table, "its forward")[1:] == ["10.0", ""] and cells(table, "its backward")[1:] == ["11.5", ""]
     assert cells(table, "the same without")[1:] == ["30.4", "28.1 to 32.9"]
+    order = ["ULMFiT", "its forward", "its backward", "the same without", "TF-IDF"]
+    assert [table.index(name) for name in order] == sorted(table.index(name) for name in order)
     one = shown(errors_table(METRICS | {"test_error_by_direction": {"forward": 9.2}}))
     assert "alone" not in one and "without" not in one

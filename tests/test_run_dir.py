@@ -90,6 +90,18 @@ def test_overwrite_follows_no_link_out_of_the_run(run_folder, tmp_path):
     assert list(run_folder.iterdir()) == [] and (tmp_path / "elsewhere" / "data.csv").exists()
 
 
+@pytest.mark.parametrize("where", ["run", "a/b/run", "."])
+def test_checking_leaves_nothing_behind(where, tmp_path):
+    assert check(tmp_path / where) == tmp_path / where
+    assert tmp_path.exists() and not any(tmp_path.iterdir())
+
+
+def test_checking_removes_what_it_made_before_it_failed(tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        check(tmp_path / "new" / ("x" * 300))
+    assert not any(tmp_path.iterdir())
+
+
 def test_checking_deletes_nothing(run_folder):
     assert check(run_folder, overwrite=True) == run_folder
     assert (run_folder / "model.safetensors").exists()

@@ -63,6 +63,7 @@ def test_other_columns_encodings_and_no_labels(tmp_path):
     wanted = {"text_column": "body", "encoding": "latin-1"}
     assert read_table(path, label_column="stars", **wanted) == (["café"], ["5"])
     assert read_table(path, label_column=None, **wanted) == (["café"], None)
+    assert read_table(write(tmp_path, "c.csv", "text\nred; blue|\n"), label_column=None) == (["red; blue|"], None)
     path = write(tmp_path, "b.csv", "text,label\nü,a\n", encoding="utf-16")
     assert read_table(path, encoding="utf-16") == (["ü"], ["a"])
 
@@ -80,7 +81,9 @@ def test_json_strings_may_hold_line_separators_emoji_and_lone_surrogates(tmp_pat
 
 def test_streams_are_read_like_files():
     assert read_table(io.StringIO("text,label\nWho?,HUM\n"), format="csv") == (["Who?"], ["HUM"])
-    assert read_lines(io.StringIO("Who?\r\n\n  \nWhere?")) == ["Who?", "", "  ", "Where?"]
+    assert read_lines(io.StringIO("Who?\r\n Where?\n")) == ["Who?", " Where?"]
+    for content, line in (("Who?\r\n\r\nWhere?", 2), ("a\nb\n  ", 3), ("\n", 1), ("a\n\n", 2)):
+        assert f"<stream>:{line}: this line is blank" in refusal(read_lines, io.StringIO(content))
     assert "<stream>: nothing to read" in refusal(read_lines, io.StringIO(""))
     raw = io.TextIOWrapper(io.BytesIO(b"fine\nsister\xf0city\n"), encoding="utf-8")
     assert "<stream>:2: byte 0xF0" in refusal(read_lines, raw)
@@ -93,9 +96,16 @@ BAD_TABLES = {
     "only blanks": ("a.jsonl", " \n\n", ["a.jsonl: the file is empty"]),
     "header only": ("a.csv", "text,label\n", ["a.csv: found a header but no rows", "add at least one row"]),
     "missing column": ("a.csv", "texts,label\nx,y\n", [
-        "a.csv:2: no column 'text'", "columns seen: texts, label", "did you mean --text-column texts?"]),
+        "a.csv:1: no column 'text'", "columns seen: texts, label", "did you mean --text-column texts?"]),
     "missing column, nothing near": ("a.csv", "text,stars\nx,y\n", [
-        "a.csv:2: no column 'label'", "columns seen: text, stars", "with --label-column"]),
+        "a.csv:1: no column 'label'", "columns seen: text, stars", "with --label-column"]),
+    "missing column behind blank lines": ("a.csv", "\n\ntexts,label\nx,y\n", ["a.csv:3: no column 'text'"]),
+    "semicolons": ("a.csv", "text;label\nHello, you;y\n", [
+        "a.csv:1: the header is parted by ';', expected ','; save the table with ','"]),
+    "semicolons and quotes": ("a.csv", '\n"label";"text"\n"x";"y"\n', ["a.csv:2: the header is parted by ';'"]),
+    "tabs": ("a.csv", "id\ttext\tlabel\n1\tx\ty\n", ["a.csv:1: the header is parted by '\\t'", "or as .tsv"]),
+    "bars": ("a.csv", "text | label\nx | y\n", ["a.csv:1: the header is parted by '|'"]),
+    "commas": ("a.tsv", "text,label\nx,y\n", ["a.tsv:1: the header is parted by ',', expected '\\t'"]),
     "other case": ("a.csv", "text,Label\nx,y\n", ["did you mean --label-column Label?"]),
     "missing key": ("a.jsonl", '{"text": "x", "label": "y"}\n{"text": "z"}\n', ["a.jsonl:2: no column 'label'"]),
     "column twice": ("a.csv", "text,label,text\nx,y,z\n", ["a.csv:1: column 'text' occurs twice", "rename"]),
@@ -203,6 +213,9 @@ def test_imdb_is_the_same_from_folders_and_from_a_tar_file(tmp_path):
 def test_imdb_names_what_is_missing_or_damaged(tmp_path):
     imdb_folders(tmp_path, skip="test/neg")
     assert "no reviews in test/neg; give aclImdb_v1.tar.gz" in refusal(read_imdb, tmp_path)
+    write(tmp_path / "train" / "pos", "0_1.txt", b" \n")
+    assert "train/pos/0_1.txt: there is no text in this review" in refusal(read_imdb, tmp_path)
+    (tmp_path / "train" / "pos" / "0_1.txt").unlink()
     write(tmp_path / "train" / "pos", "2_9.txt", b"\xff")
     assert "train/pos/2_9.txt: byte 0xFF" in refusal(read_imdb, tmp_path)
     assert "damaged or incomplete" in refusal(read_imdb, write(tmp_path, "a.tar.gz", b"no archive at all"))

@@ -67,7 +67,7 @@ class KilledAt(Silent):
     def __init__(self, stage, step):
         self.where, self.stage, self.starts = (stage, step), None, {}
 
-    def begin(self, stage, n_steps, start, groups):
+    def begin(self, stage, n_steps, start, groups, measure):
         self.stage, self.starts[stage] = stage, start
         if self.where == (stage, "begin"):
             raise Killed

@@ -13,6 +13,7 @@ import typer
 
 from .commands.lm import generate, import_fastai, perplexity
 from .commands.model import doctor, evaluate, predict
+from .commands.options import option
 from .commands.rates import lr_find, plot
 from .commands.train import classify, finetune, pretrain, quickstart, run
 from .errors import InputError
@@ -37,10 +38,25 @@ class Commands(typer.core.TyperGroup):
         return names
 
 
+def _print_version(asked: bool):
+    if asked:
+        from .provenance import commit, version
+
+        print(f"minilstm {version('minilstm') or 'not installed'}" + (f", commit {c}" if (c := commit()) else ""))
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=Commands, help="ULMFiT: train a text classifier in three stages, on an LSTM written by hand.",
     add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+
+
+@app.callback()
+def _options(version: option(bool, "Version and commit.", "--version", callback=_print_version, is_eager=True) = False):
+    """What goes before a command."""
+
+
 for command in (
     quickstart, run, pretrain, finetune, classify, evaluate, predict, perplexity, generate, lr_find, import_fastai,
     doctor,

@@ -23,6 +23,7 @@ from ulmfit.splits import stratified_split, stratified_subset
 from ulmfit.tables import FORMATS, Row, read_imdb, read_rows, read_trec
 
 DATASETS = ("imdb", "questions", "trec50", "trec6")
+EMBEDDED = "questions"      # one of them that is in the package
 CORPORA = ("wikitext-103", "wikitext-103-raw", "wikitext-2", "wikitext-2-raw")
 TEST_SHARE = 0.1      # of a table that comes without a test file
 
@@ -69,18 +70,23 @@ def load_dataset(name_or_path: str | Path, *, data_dir: str | Path | None = None
     """
     name = str(name_or_path)
     if (test_path is not None and name in DATASETS) or (fine and name not in ("trec6", "trec50")):
-        wrong = "fine=True is for trec6" if fine else "test_path is for a table of your own"
+        wrong = "fine=True is for trec6" if fine else "a test file is for a table of your own"
         raise InputError(f"data set {name!r}: {wrong}; leave it out")
     if name in ("trec6", "trec50"):
         name = "trec50" if fine else name
         task = _trec(name, data_dir)
     elif name == "imdb":
         task = _imdb(data_dir)
-    elif name == "questions":
-        task = _Task(*(_embedded_rows(f"questions_{part}.tsv") for part in ("train", "test")))
+    elif name == EMBEDDED:
+        task = _Task(*(_embedded_rows(f"questions_{part}.tsv") for part in ("train", "test")), notes=(
+            "the test questions have templates and names that train has not, the validation questions have the "
+            "same, so theirs is the lower error",))
     elif Path(name).suffix.lower() in FORMATS or Path(name).exists():
         columns = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
         rows = read_rows(name, **columns)
+        if (n := len({row.label for row in rows})) > max(3, len(rows) / 2):      # numbers, dates, texts
+            raise InputError(f"{name}: {len(rows):,} rows have {n:,} different labels: is this the label column? "
+                             "Name the right one with --label-column")
         own_test = test_path is not None
         task = _Task(rows, read_rows(test_path, **columns)) if own_test else _with_test(name, rows, seed)
     else:
@@ -118,9 +124,9 @@ class _Task(NamedTuple):
 
 
 def _trec(name: str, data_dir: str | Path | None) -> _Task:
-    parts = []
-    for filename in ("train_5500.label", "TREC_10.label"):
-        path = fetch(filename, data_dir)
+    parts, files = [], ("train_5500.label", "TREC_10.label")
+    for n, filename in enumerate(files):
+        path = fetch(filename, data_dir, beside=files[n + 1 :])
         parts.append([Row(text, fine if name == "trec50" else coarse, f"{path}:{number}")
                       for number, (text, coarse, fine) in enumerate(read_trec(path), 1)])
     return _Task(*parts)

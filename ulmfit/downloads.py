@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ulmfit.errors import InputError
 
@@ -30,11 +32,14 @@ OFFICIAL = {filename: Official(folder + filename, sha256) for folder, filename, 
 )}
 
 
-def fetch(filename: str, data_dir: str | Path | None = None) -> Path:
-    """The path of an official file, its sha256 checked: from data_dir, or else downloaded once."""
+def fetch(filename: str, data_dir: str | Path | None = None, *, beside: tuple[str, ...] = ()) -> Path:
+    """The path of an official file, its sha256 checked: from data_dir, or else downloaded once.
+
+    beside: the other files that are needed with it, so that whoever has no network hears of all of them at once.
+    """
     official = OFFICIAL[filename]
     if data_dir is None:
-        return _download(filename, official)
+        return _download(filename, official, (filename, *beside))
     path = Path(data_dir) / filename
     if not path.is_file():
         what = "no such file" if Path(data_dir).is_dir() else "no such folder"
@@ -50,13 +55,24 @@ def fetch(filename: str, data_dir: str | Path | None = None) -> Path:
     return path
 
 
-def _download(filename: str, official: Official) -> Path:
+def _download(filename: str, official: Official, needed: tuple[str, ...]) -> Path:
     try:
         import pooch  # here, because most runs find their files without it
 
         return Path(pooch.retrieve(official.url, known_hash=f"sha256:{official.sha256}", fname=filename,
                                    path=pooch.os_cache("ulmfit")))
     except (ImportError, OSError, ValueError) as error:      # offline, 404, cut off or altered on the way
+        if _is_unresolved(error):
+            addresses = " and ".join(OFFICIAL[name].url for name in needed)
+            raise InputError(f"{filename}: no network? (cannot resolve {urlsplit(official.url).hostname}); put the "
+                             f"files into a folder DIR and use --data-dir DIR: {addresses}") from error
         reason = " ".join(str(error).split())
         raise InputError(f"{filename}: no download from {official.url} ({reason}); put the file with sha256 "
                          f"{official.sha256} into a folder DIR and use --data-dir DIR") from error
+
+
+def _is_unresolved(error: BaseException | None) -> bool:
+    """Whether it all began with the name of a host that nobody knows."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -15,6 +15,7 @@ from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
+from .tables import is_table_path
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
 
@@ -72,7 +73,7 @@ def _stored_config(run, config):
         steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
         recipe = replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps))
         asked = replace(config, recipe=recipe, pretrained_sha256=stored.pretrained_sha256)  # see _with_start
-        differ = [f.name for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
+        differ = [f.name.replace("_", "-") for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
         if differ:
             raise InputError(
                 f"{run.path}: was started with another {', '.join(differ)}; repeat the command it was started with, "
@@ -139,6 +140,8 @@ def read_corpus(config, progress):
         texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
     name, bptt = config.pretrain_text or "the embedded English text", config.recipe.pretrain.bptt
     progress.message(f"reading {name}")
+    if is_table_path(name):
+        progress.message(f"note: {name} looks like a table and is read as plain text, its commas and labels too")
     corpus = Corpus(texts, progress.tokens)
     if (n := training_tokens(corpus, config.seed)) <= bptt:
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -103,6 +104,17 @@ def check_readable(source: object, folder_ok: bool = False) -> None:
         raise InputError(f"{source}: this is a folder, expected a file; name one file in it") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: cannot be read ({error}); check the path and its permissions") from error
+
+
+def check_writable(path: str | Path, option: str = "--out") -> None:
+    """Before any work: can this file be written? Whether it was there or not, it is as it was."""
+    new = not os.path.lexists(path)
+    try:
+        open(path, "ab").close()
+    except OSError as error:
+        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); name another file") from error
+    if new:
+        Path(path).unlink()
 
 
 def undecodable(where: str, error: UnicodeDecodeError, of: str, hint: str | None = None) -> InputError:

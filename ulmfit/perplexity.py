@@ -35,6 +35,7 @@ class TextPerplexity(NamedTuple):
     bits_per_token: float  # the same as its logarithm
     known_perplexity: float | None  # with those left out that are xxunk; None where all are
     streams: int
+    vocab_size: int  # with another one a perplexity means something else
 
 
 def text_perplexity(model, vocab, texts, direction, *, batch_size=32, progress=None) -> TextPerplexity:
@@ -53,7 +54,7 @@ def text_perplexity(model, vocab, texts, direction, *, batch_size=32, progress=N
     return TextPerplexity(
         direction, len(documents), len(ids), 100 * float((ids == UNK_ID).mean()),
         perplexity(losses.mean()), float(losses.mean() / math.log(2)),
-        perplexity(losses[known].mean()) if known.any() else None, streams,
+        perplexity(losses[known].mean()) if known.any() else None, streams, len(vocab),
     )  # fmt: skip
 
 

@@ -86,8 +86,8 @@ def _train_lm(stage, task, valid, seed):
 def _train(stage, task, validate, initial_carry=None):
     """Train to the end, from the newest checkpoint if there is one -> the last carry, what to report.
 
-    validate(carry) -> {name: number}, asked at the end of every epoch and of the stage: of NT-ASGD's mean weights, as
-    soon as there are some, with which the stage ends, too.
+    validate(carry) -> {task.measure: number}, asked at the end of every epoch and of the stage: of NT-ASGD's mean
+    weights, as soon as there are some, with which the stage ends, too.
     """
     recipe, per_epoch = task.recipe, task.batches.steps_per_epoch
     n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
@@ -96,7 +96,7 @@ def _train(stage, task, validate, initial_carry=None):
     stage.run.forget_log(stage.name, start)
     totals = {"seconds": 0.0, "tokens": 0, "validations": [], **totals}
     begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
-    stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model))
+    stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model), task.measure)
     began = saved = time.perf_counter()
     before = totals["seconds"]
     validation, losses = totals["validations"][-1] if start == n_steps else {}, []

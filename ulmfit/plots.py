@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+CURVES = "curves.png"  # of a run
+NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
+FAINT = {"alpha": 0.4, "linewidth": 0.8, "label": "each step"}
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
@@ -32,16 +35,22 @@ def plot_run(run) -> Path | None:
     for column, (stage, rows) in enumerate(stages.items()):
         steps = [row["step"] for row in rows]
         losses = [row["loss"] for row in rows]
-        axes[0, column].plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-        axes[0, column].plot(steps, smoothed(losses), color="tab:blue")
+        axes[0, column].plot(steps, losses, color="tab:blue", **FAINT, **marked(steps))
+        axes[0, column].plot(steps, smoothed(losses), color="tab:blue", label="smoothed", **marked(steps))
         axes[0, column].set_title(stage)
-        axes[1, column].plot(steps, [row["lr"] for row in rows], color="tab:orange")
+        axes[0, column].legend()
+        axes[1, column].plot(steps, [row["lr"] for row in rows], color="tab:orange", **marked(steps))
         axes[1, column].set_xlabel("step")
     axes[0, 0].set_ylabel("loss (nats)")
     axes[1, 0].set_ylabel("learning rate, top group")
-    path = run / "curves.png"
+    path = run / CURVES
     figure.savefig(path, dpi=110)
     return path
+
+
+def marked(values):
+    """How to draw a line over so many values: a single one would be no line."""
+    return {"marker": "o"} if len(values) == 1 else {}
 
 
 def smoothed(values):
@@ -54,16 +63,16 @@ def smoothed(values):
     return result
 
 
-def plot_range(steps, suggestions, title, path) -> bool:
-    """The loss over the rate, on a logarithmic axis, and the two suggestions: lr_find's RangeSteps and Suggestions
-    -> PNG; False, and no file, where matplotlib is not installed."""
+def plot_range(steps, suggestions, recipe_lr, title, path) -> bool:
+    """The loss over the rate, on a logarithmic axis, the two suggestions and the recipe's own rate: lr_find's
+    RangeSteps and Suggestions -> PNG; False, and no file, where matplotlib is not installed."""
     if (figure := new_figure(7, 4.5)) is None:
         return False
     axes, rates = figure.subplots(), [s.lr for s in steps]
-    axes.plot(rates, [s.loss for s in steps], color="tab:blue", alpha=0.3, linewidth=0.8, label="loss of a step")
-    axes.plot(rates, [s.smoothed for s in steps], color="tab:blue", label="smoothed")
-    marks = ("tab:green", "steepest descent"), ("tab:orange", "a tenth of the minimum's")
-    for rate, (color, what) in zip(suggestions, marks, strict=True):
+    axes.plot(rates, [s.loss for s in steps], color="tab:blue", **FAINT, **marked(steps))
+    axes.plot(rates, [s.smoothed for s in steps], color="tab:blue", label="smoothed", **marked(steps))
+    marks = ("tab:green", "steepest descent"), ("tab:orange", "a tenth of the minimum's"), ("tab:gray", "the recipe's")
+    for rate, (color, what) in zip((*suggestions, recipe_lr), marks, strict=True):
         if rate is not None:
             axes.axvline(rate, color=color, linestyle="--", label=f"{what}: {rate:.2g}")
     low, high = min(s.loss for s in steps), max(s.smoothed for s in steps[: len(steps) // 2 + 1])
@@ -90,7 +99,8 @@ def plot_rates(panels, path) -> bool:
         return False
     for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         for n, (name, values) in enumerate(panel.lines.items()):
-            axes.plot(panel.xs, values, label=name, linestyle=DASHES[n % len(DASHES)] if panel.dashed else "-")
+            dash = DASHES[n % len(DASHES)] if panel.dashed else "-"
+            axes.plot(panel.xs, values, label=name, linestyle=dash, **marked(values))
         axes.set(title=panel.title, xlabel=panel.unit, ylabel="learning rate")
         axes.set_ylim(bottom=0)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

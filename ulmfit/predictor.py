@@ -35,18 +35,23 @@ class Predictor:
         run = Path(run)
         if not run.is_dir():
             what = "is a file" if run.is_file() else "no such folder"
-            raise InputError(f"{run}: {what}; --model takes the folder that `ulmfit run` has written")
+            raise InputError(f"{run}: {what}; expected the folder of a run, as `ulmfit run` writes one")
         parts = [run / d for d in DIRECTIONS if (run / d / MODEL).is_file()] or [run]
         return cls([load_model(part, "classifier") for part in parts])
 
     def predict_proba(self, texts) -> np.ndarray:
-        """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`."""
+        """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`.
+
+        Raises InputError for a blank one."""
         return self.predict_proba_each(texts).mean(axis=0)
 
     def predict_proba_each(self, texts) -> np.ndarray:
         """Texts -> the probabilities that each classifier gives, (number of classifiers, N, C)."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         tokens = [tokenize(text) for text in texts]
+        for n, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"texts[{n}]: is blank ({text!r}); leave it out, or write something there")
         if not tokens:
             return np.zeros((len(self.classifiers), 0, len(self.classes)))
         probabilities = []

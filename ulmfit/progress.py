@@ -3,6 +3,8 @@
 import time
 from collections import deque
 
+NO_VALIDATION_TEXT = "no validation text"
+
 
 class Silent:
     """Says nothing: the default when ULMFiT is used as a library, and the interface of the other one."""
@@ -13,14 +15,16 @@ class Silent:
     def tokens(self, n):
         """So many tokens of a corpus are read."""
 
-    def begin(self, stage, n_steps, start, groups):
-        """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first."""
+    def begin(self, stage, n_steps, start, groups, measure):
+        """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first; measure: the name of
+        the number that validation will give."""
 
     def step(self, log):
         """One training step is done: a train.StepLog."""
 
     def epoch(self, log, mean_loss, validation):
-        """An epoch is done: its last StepLog, its mean loss, and {name: number} on the validation split."""
+        """An epoch is done: its last StepLog, its mean loss, and {measure: number} on the validation split; None where
+        there is no such split."""
 
     def end(self):
         """The stage is done."""
@@ -44,13 +48,15 @@ class ConsoleProgress(Silent):
         if self._line_is_due():
             self.message(f"  {n:,} tokens so far")
 
-    def begin(self, stage, n_steps, start, groups):
+    def begin(self, stage, n_steps, start, groups, measure):
         self.stage, self.n_steps, self.recent = stage, n_steps, deque(maxlen=50)
-        self.first_row, self.epoch_began = True, time.monotonic()
+        self.epoch_began = time.monotonic()
         names = ", ".join(group.name for group in groups)
         resumed = f", going on at step {start:,}" if start else ""
-        line = f"\n[bold]{stage}[/bold]: {n_steps:,} steps{resumed}; layer groups: {names}"
+        line = f"\n[bold]{stage}[/bold]: {counted(n_steps, 'step')}{resumed}; layer groups: {names}"
         self.console.print(line, highlight=False)
+        columns = f"{'epoch':>7}{'loss':>9}{measure.replace('_', ' '):>20}{'rate':>10}{'seconds':>9}"
+        self.console.print(columns, style="dim", highlight=False)
         if self.console.is_terminal:
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -67,12 +73,7 @@ class ConsoleProgress(Silent):
             self.console.print(f"{self.stage} {log.step + 1}/{self.n_steps}: {self._describe(log)}", highlight=False)
 
     def epoch(self, log, mean_loss, validation):
-        if self.first_row:
-            names = "".join(f"{name.replace('_', ' '):>18}" for name in validation)
-            line = f"{'epoch':>7}{'loss':>9}{names}{'rate':>10}{'seconds':>9}"
-            self.console.print(line, style="dim", highlight=False)
-            self.first_row = False
-        values = "".join(f"{'-' if v is None else format(v, '.2f'):>18}" for v in validation.values())
+        values = "".join(f"{NO_VALIDATION_TEXT if v is None else format(v, '.2f'):>20}" for v in validation.values())
         now = time.monotonic()
         row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.3g}{now - self.epoch_began:>9.1f}"
         self.console.print(row, highlight=False)
@@ -96,6 +97,11 @@ class ConsoleProgress(Silent):
             return False
         self._last_line = now
         return True
+
+
+def counted(n, noun) -> str:
+    """1, "step" -> "1 step"; 1200, "step" -> "1,200 steps"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def duration(seconds) -> str:

@@ -1,10 +1,15 @@
 """What a run shows at its end: the error beside the baseline's, a confusion matrix, some predictions."""
 
 import json
+import os
 import shlex
+import shutil
+import sys
+import sysconfig
 from pathlib import Path
 
-from .progress import duration
+from .plots import CURVES, NO_MATPLOTLIB
+from .progress import NO_VALIDATION_TEXT, counted, duration
 
 
 def print_report(console, metrics, out, n_examples=5, without=None):
@@ -24,31 +29,60 @@ def print_report(console, metrics, out, n_examples=5, without=None):
         console.print(errors_table(metrics, without))
         console.print(confusion_table(metrics["classes"], metrics["confusion"]))
         console.print(_examples(out, n_examples))
-    for note in metrics.get("notes", ()):
+        console.print(f"Macro F1 of ULMFiT: {metrics['macro_f1']:.1f} %.", highlight=False)
+    notes = list(metrics.get("notes", ()))
+    if not (Path(out) / CURVES).is_file():
+        notes.append(f"there is no {CURVES}: {NO_MATPLOTLIB}")
+    for note in notes:
         console.print(f"Note: {note}.", style="dim", highlight=False, markup=False)
     console.print(f"\nThe run is saved in {out} ({duration(metrics['seconds'])}).", highlight=False, markup=False)
     if "test_error" in metrics:
-        line = f'Ask it: ulmfit predict "Who invented the telephone?" --model {shlex.quote(str(out))}'
+        line = f"Ask it: {program()} predict {_own_text(out)} --model {shlex.quote(str(out))}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def program() -> str:
+    """What to type for `ulmfit`: its name where the shell finds this installation by it, else its path."""
+    scripts = Path(sys.argv[0]), Path(sysconfig.get_path("scripts"), "ulmfit")
+    script = next((s for s in scripts if s.name == "ulmfit" and s.is_file()), None)
+    if script is None:
+        return f"{shlex.quote(sys.executable)} -m ulmfit"
+    found = shutil.which("ulmfit")
+    if found and os.path.samefile(found, script):
+        return "ulmfit"
+    ways = (str(script.absolute()), os.path.relpath(script))
+    return shlex.quote(min((way for way in ways if os.sep in way), key=len))
+
+
+def _own_text(out, width=60):
+    """A short text of the run's test set, quoted for the shell; where it would be no text there, "your text"."""
+    with open(Path(out) / "predictions.jsonl", encoding="utf-8") as f:
+        words = " ".join(json.loads(f.readline())["text"].split())
+    short = words if len(words) <= width else words[: words.rfind(" ", 0, width) if " " in words[:width] else width]
+    return shlex.quote(short) if short.isprintable() and not short.startswith("-") else '"your text"'
 
 
 def errors_table(metrics, without=None):
     """The test error with its interval, of each direction alone where there are two, from random weights where that
-    was tried, and the linear baseline's on the same split."""
+    was tried, and the linear baseline's on the same test texts."""
     from rich.table import Table
 
-    table = Table(title=f"Test error on {metrics['n_test']:,} texts")
+    table = Table(title=f"Test error on {counted(metrics['n_test'], 'text')}")
     table.add_column("model")
     table.add_column("error %", justify="right")
     table.add_column("95 % interval", justify="right")
-    for name, m in {"ULMFiT": metrics, "the same without the shipped language model": without}.items():
-        if m is not None:
-            low, high = m["test_error_ci95"]
-            table.add_row(name, f"{m['test_error']:.1f}", f"{low:.1f} to {high:.1f}")
+
+    def add(name, m):
+        low, high = m["test_error_ci95"]
+        table.add_row(name, f"{m['test_error']:.1f}", f"{low:.1f} to {high:.1f}")
+
+    add("ULMFiT", metrics)
     alone = metrics.get("test_error_by_direction", {})
     for direction, error in alone.items():
         if len(alone) > 1:
             table.add_row(f"  its {direction} classifier alone", f"{error:.1f}", "")
+    if without is not None:
+        add("the same without the shipped language model", without)
     baseline = metrics["baseline_error"]
     shown = "needs scikit-learn" if baseline is None else f"{baseline:.1f}"
     table.add_row("TF-IDF + linear SVM", shown, "")
@@ -57,6 +91,7 @@ def errors_table(metrics, without=None):
 
 def confusion_table(classes, matrix):
     """Rows are the true classes, columns the predicted ones. With many classes only the largest mistakes."""
+    from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
@@ -68,13 +103,13 @@ def confusion_table(classes, matrix):
             if n:
                 table.add_row(classes[t], classes[p], str(n))
         return table
-    table = Table(title="Confusion matrix: row = true class, column = predicted")
+    table = Table(title="Confusion matrix")
     table.add_column("")
     for name in classes:
         table.add_column(name, justify="right")
     for n, name in enumerate(classes):
         table.add_row(name, *(f"[bold]{v}[/bold]" if m == n else str(v or "") for m, v in enumerate(matrix[n])))
-    return table
+    return Group(table, "Rows are the true classes, columns the predicted ones.")
 
 
 def _examples(out, n):
@@ -92,8 +127,9 @@ def _examples(out, n):
 
 
 def _validation(stage):
-    if stage.get("perplexity") is not None:
-        return f"perplexity {stage['perplexity']:.1f}"
-    if stage.get("validation_error") is not None:
+    """Perplexities of different vocabularies do not compare, so its size stands beside each."""
+    if "validation_error" in stage:
         return f"error {stage['validation_error']:.1f} %"
-    return "-"
+    if stage["perplexity"] is None:
+        return NO_VALIDATION_TEXT
+    return f"perplexity {stage['perplexity']:.1f}\n({stage['vocab_size']:,.0f} words)"

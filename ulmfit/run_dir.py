@@ -8,6 +8,7 @@
     pretrain/ finetune/ the language models after these stages
 """
 
+import contextlib
 import json
 import math
 import os
@@ -35,14 +36,15 @@ def prepare(path, *, resume=False, overwrite=False) -> Path:
     nothing to resume, when `overwrite` would delete what is not a run, and when it cannot be written.
     """
     path = check(path, resume=resume, overwrite=overwrite)
-    if overwrite and not resume:
+    if overwrite and not resume and path.exists():
         for old in path.iterdir():
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def check(path, *, resume=False, overwrite=False) -> Path:
-    """What `prepare` does, without deleting anything."""
+    """What `prepare` raises, with nothing made and nothing deleted."""
     path = Path(path)
     try:
         _check(path, resume, overwrite)
@@ -63,10 +65,16 @@ def _check(path, resume, overwrite):
             raise InputError(f"{path}: already exists and is not empty; {hint}")
         if not is_config(path / CONFIG):  # many a program has a config.yaml
             raise InputError(f"{path}: is not a run directory (no {CONFIG} of one), so --overwrite will not delete it")
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / f".writable-{os.getpid()}"
-    probe.touch()
-    probe.unlink()
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # it could not be made
+                folder.rmdir()
 
 
 class RunDirectory:

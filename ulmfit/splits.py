@@ -29,7 +29,8 @@ def stratified_subset(labels: Sequence | np.ndarray, n: int, seed: int) -> np.nd
     rank, size = _rank_in_class(labels, seed)
     least = int((rank == 0).sum())
     if not least <= n <= len(rank):
-        raise InputError(f"n_train: expected {least} (one a class) to {len(rank)} (all of train), got {n}")
+        raise InputError(f"{n} training texts: there can be {least} (one a class) to {len(rank)} (all of train); "
+                         "give another --n-train")
     turn = np.where(rank == 0, 0, (rank + 0.5) / size)      # first one of each class
     return np.sort(np.argsort(turn, kind="stable")[:n])
 

@@ -58,7 +58,8 @@ def read_rows(source: str | Path | TextIO, *, text_column: str = "text", label_c
     content = load_text(source, encoding)
     if not content.strip():
         raise InputError(f"{name}: the file is empty; expected rows with a column {text_column!r}")
-    records = _json_records(content, name) if format == "jsonl" else _csv_records(content, name, format)
+    wanted = {text_column: "--text-column"} | ({} if label_column is None else {label_column: "--label-column"})
+    records = _json_records(content, name) if format == "jsonl" else _csv_records(content, name, format, wanted)
     rows = [_row(record, where, text_column, label_column) for where, record in records]
     if not rows:
         raise InputError(f"{name}: found a header but no rows; add at least one row below it")
@@ -66,15 +67,21 @@ def read_rows(source: str | Path | TextIO, *, text_column: str = "text", label_c
 
 
 def read_lines(source: str | Path | TextIO, *, encoding: str = "utf-8") -> list[str]:
-    """One text a line, from a file or standard input; blank lines stay, so that answers match."""
+    """One text a line, from a file or standard input. A blank one raises InputError: answers go by the line."""
     content = load_text(source, encoding)
     if not content:
         raise InputError(f"{name_of(source)}: nothing to read; expected one text a line")
-    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise InputError(f"{name_of(source)}:{number}: this line is blank; write one text a line, or delete it")
+    return lines
 
 
-def _csv_records(content: str, name: str, format: str) -> Iterator[tuple[str, dict]]:
+def _csv_records(content: str, name: str, format: str, wanted: dict[str, str]) -> Iterator[tuple[str, dict]]:
+    """(place, row) of each row; wanted: the columns that it must have, with the options that name them."""
     separator = "\t" if format == "tsv" else ","
+    _check_separator(content, name, separator, wanted)
     lines = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
     limit = csv.field_size_limit(2**31 - 1)      # the module's own limit of 131,072 is one long document
     header, last = None, 0
@@ -82,7 +89,7 @@ def _csv_records(content: str, name: str, format: str) -> Iterator[tuple[str, di
         for cells in lines:
             where, last = f"{name}:{last + 1}", lines.line_num      # a quoted text may span lines
             if header is None and cells:
-                header = _header(cells, where)
+                header = _header(cells, where, wanted)
             elif cells and len(cells) != len(header):
                 raise InputError(f"{where}: found {len(cells)} cells, expected {len(header)} "
                                  f"({_shown(header)}); put a text with the separator in it in double quotes")
@@ -95,11 +102,26 @@ def _csv_records(content: str, name: str, format: str) -> Iterator[tuple[str, di
         csv.field_size_limit(limit)
 
 
-def _header(cells: list[str], where: str) -> list[str]:
+def _check_separator(content: str, name: str, separator: str, wanted: dict[str, str]) -> None:
+    """Whether the header is parted by something else, as programs in many countries do."""
+    blank = len(content) - len(content.lstrip())
+    header = content.lstrip().partition("\n")[0]
+    for other in ",;\t|".replace(separator, ""):
+        columns = [cell.strip().strip('"') for cell in header.split(other)]
+        if len(columns) > 1 and set(wanted) & set(columns):
+            place = f"{name}:{content.count(chr(10), 0, blank) + 1}"
+            raise InputError(f"{place}: the header is parted by {other!r}, expected {separator!r}; save the table "
+                             f"with {separator!r}" + (", or as .tsv" if other == "\t" else ""))
+
+
+def _header(cells: list[str], where: str, wanted: dict[str, str]) -> list[str]:
     header = [cell.strip() for cell in cells]
     doubled = [cell for cell in header if header.count(cell) > 1]
     if doubled:
         raise InputError(f"{where}: column {doubled[0]!r} occurs twice in the header; rename one of them")
+    for column, option in wanted.items():
+        if column not in header:
+            raise _no_column(header, column, where, option)
     return header
 
 
@@ -147,12 +169,16 @@ def _is_missing(value: object) -> bool:
 
 
 def _cell(record: dict, column: str, where: str, option: str) -> object:
-    if column in record:
-        return record[column]
-    lowered = {name.lower(): name for name in record}
+    if column not in record:
+        raise _no_column(list(record), column, where, option)
+    return record[column]
+
+
+def _no_column(columns: list[str], column: str, where: str, option: str) -> InputError:
+    lowered = {name.lower(): name for name in columns}
     close = difflib.get_close_matches(column.lower(), lowered, n=1)
     hint = f"did you mean {option} {lowered[close[0]]}?" if close else f"name the right one with {option}"
-    raise InputError(f"{where}: no column {column!r}; columns seen: {_shown(list(record))}; {hint}")
+    return InputError(f"{where}: no column {column!r}; columns seen: {_shown(columns)}; {hint}")
 
 
 def _shown(columns: list[str]) -> str:
@@ -200,6 +226,8 @@ def read_imdb(path: str | Path) -> dict[str, list[Row]]:
                     row = Row(stream.read().decode("utf-8"), review[3], name)
                 except UnicodeDecodeError as error:
                     raise undecodable(name, error, "file", "get the archive again") from error
+                if not row.text.strip():
+                    raise InputError(f"{name}: there is no text in this review; get the archive again")
                 found.append((review[1], review[2], row))
     found.sort(key=lambda item: item[0])      # so that the tar file and the folders give the same order
     rows = {"unsup": [row._replace(label=None) for _, _, row in found if row.label == "unsup"]}

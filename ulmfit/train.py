@@ -59,6 +59,7 @@ class LMTask:
     recipe: object  # recipes.LMTraining
     masks: MaskSource
     carry_type = LSTMState
+    measure = "perplexity"  # what validation reports
 
     def loss_and_grads(self, step, carry):
         """-> Step; with scale_lr, rates are in proportion to BPTT of variable length (Merity et al. 2017, 4.1)"""
@@ -82,6 +83,7 @@ class ClassifierTask:
     recipe: object  # recipes.ClassifierTraining
     masks: MaskSource
     carry_type = RunningStats
+    measure = "validation_error"  # what validation reports
 
     def loss_and_grads(self, step, carry):
         """-> Step, with the gradients of the layer groups that this epoch trains"""

@@ -10,22 +10,25 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import check_encoding
+from ..files import check_encoding, check_writable
 from ..metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from ..predictor import Predictor
+from ..progress import counted
 from ..tables import is_table_path, read_lines, read_rows, read_table
 
 
 def read_texts(arguments, *, text_column, encoding, table=None):
-    """Texts from the command line: the arguments themselves; or, of a single one, the rows of the table or the lines
-    of the file it names; or what standard input holds for "-" or for nothing at all: lines, or a `table` in the
-    format csv, tsv or jsonl."""
+    """Texts from the command line, none of them blank: the arguments themselves; or, of a single one, the rows of the
+    table or the lines of the file it names; or what standard input holds for "-" or for nothing at all: lines, or a
+    `table` in the format csv, tsv or jsonl."""
     if table is not None and list(arguments or ["-"]) != ["-"]:
         raise InputError("--stdin says what standard input holds; leave it out, or the texts")
     if not arguments:
         if sys.stdin.isatty():
             raise InputError("no text to predict: give texts, a file, or - for standard input")
         arguments = ["-"]
+    if blank := [n for n, a in enumerate(arguments, 1) if not a.strip()]:
+        raise InputError(f"text {blank[0]} of {len(arguments)} is blank; leave it out, or write something there")
     if len(arguments) > 1:
         if files := [a for a in arguments if _is_file(a)]:
             raise InputError(f"{files[0]}: is a file; give one file, or nothing but texts")
@@ -46,12 +49,9 @@ def read_texts(arguments, *, text_column, encoding, table=None):
 
 def check_output(out, sources):
     """Before any work: can the file `out` be written, and is it none of those that are read?"""
-    try:
-        if any(_is_file(s) and Path(out).exists() and os.path.samefile(s, out) for s in sources):
-            raise InputError(f"--out {out}: is the file with the texts, which would be lost; name another")
-        open(out, "a", encoding="utf-8").close()
-    except OSError as e:
-        raise InputError(f"--out {out}: cannot be written ({e.strerror}); name another file") from e
+    if any(_is_file(s) and _is_file(out) and os.path.samefile(s, out) for s in sources):
+        raise InputError(f"--out {out}: is the file with the texts, which would be lost; name another")
+    check_writable(out)
 
 
 def predict_texts(texts, run, format, out):
@@ -67,18 +67,19 @@ def predict_texts(texts, run, format, out):
 
 
 def _write_predictions(f, format, texts, classes, probabilities):
-    """text: label, probability and text between tabs; csv and jsonl: with the probability of every class."""
+    """text: class, probability and text between tabs; csv and jsonl: with the probability of every class, and the
+    words of a run's predictions.jsonl."""
     if format == "csv":
-        _write_row(f, ["text", "label", *(f"p_{name}" for name in classes)])
+        _write_row(f, ["text", "predicted", *(f"p_{name}" for name in classes)])
     for text, p in zip(texts, probabilities.tolist(), strict=True):
-        label = classes[int(np.argmax(p))]
+        predicted = classes[int(np.argmax(p))]
         if format == "csv":
-            _write_row(f, [text, label, *(f"{value:.6f}" for value in p)])
+            _write_row(f, [text, predicted, *(f"{value:.6f}" for value in p)])
         elif format == "jsonl":
             rounded = {name: round(value, 6) for name, value in zip(classes, p, strict=True)}
-            f.write(json.dumps({"text": text, "label": label, "probabilities": rounded}) + "\n")
+            f.write(json.dumps({"text": text, "predicted": predicted, "probabilities": rounded}) + "\n")
         else:
-            f.write(f"{label}\t{max(p):.4f}\t{' '.join(text.split())}\n")
+            f.write(f"{predicted}\t{max(p):.4f}\t{' '.join(text.split())}\n")
 
 
 def _write_row(f, cells):
@@ -99,20 +100,26 @@ def evaluate_file(console, file, run, *, as_json, **columns):
             raise InputError(f"{row.where}: label {row.label!r} is not one of the model's classes ({known}); "
                              "correct it or drop the row")  # fmt: skip
     labels = [predictor.classes.index(row.label) for row in rows]
-    predicted = predictor.predict_proba([row.text for row in rows]).argmax(axis=1)
+    each = predictor.predict_proba_each([row.text for row in rows])
+    predicted = each.mean(axis=0).argmax(axis=1)
     error = error_percent(labels, predicted)
+    alone = {c.direction: error_percent(labels, p.argmax(1)) for c, p in zip(predictor.classifiers, each, strict=True)}
     matrix = confusion_matrix(labels, predicted, len(predictor.classes))
     low, high = wilson_interval(error, len(rows))
     if as_json:
         numbers = {"n": len(rows), "error": error, "error_ci95": [low, high], "macro_f1": macro_f1(matrix)}
-        print(json.dumps(numbers | {"classes": predictor.classes, "confusion": matrix.tolist()}))
+        numbers |= {"error_by_direction": alone, "classes": predictor.classes, "confusion": matrix.tolist()}
+        print(json.dumps(numbers))
         return
     console.print(confusion_table(predictor.classes, matrix.tolist()))
     console.print(
-        f"{len(rows):,} texts: error {error:.1f} % (95 % interval {low:.1f} to {high:.1f}), "
+        f"{counted(len(rows), 'text')}: error {error:.1f} % (95 % interval {low:.1f} to {high:.1f}), "
         f"macro F1 {macro_f1(matrix):.1f} %",
         highlight=False,
     )
+    for direction, error in alone.items():
+        if len(alone) > 1:
+            console.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
 
 
 def doctor(console):
@@ -122,11 +129,11 @@ def doctor(console):
 
     from minilstm import available_kernels
 
-    from ..provenance import commit, versions
+    from ..provenance import commit, version, versions
 
     found = Table("what", "version", title="This machine")
-    for name, version in (versions() | {"commit": commit()}).items():
-        found.add_row(name, version or "not installed")
+    for name, number in (versions() | {"matplotlib": version("matplotlib"), "commit": commit()}).items():
+        found.add_row(name, number or "not installed")
     console.print(found)
     kernels = Table("kernel", "device", "can it run here?", "what it is", title="Kernels")
     for k in available_kernels():

@@ -13,7 +13,8 @@ from ..generate import LIMITS, check_sampling, generate
 from ..model_files import MODEL, Loaded, load_model
 from ..perplexity import text_perplexity
 from ..pretrained import model_folder
-from ..progress import ConsoleProgress
+from ..progress import ConsoleProgress, counted
+from ..report import program
 from ..text import tokenize
 
 
@@ -41,6 +42,8 @@ def print_perplexity(console, file, model, direction, *, split, data_dir, encodi
     """The perplexity of a text under a language model, as lines or as JSON. split: None is WikiText's test part."""
     if split is not None and file not in CORPORA and Path(file).exists():
         raise InputError(f"--split {split}: WikiText by name has parts, {file} is read as a whole; leave it out")
+    if data_dir is not None and file not in CORPORA and Path(file).exists():
+        raise InputError(f"--data-dir holds official files, and {file} needs none; leave it out")
     loaded = open_language_model(model, direction)
     progress = ConsoleProgress(console)
     result = text_perplexity(
@@ -53,9 +56,11 @@ def print_perplexity(console, file, model, direction, *, split, data_dir, encodi
         return
     known = "-" if result.known_perplexity is None else f"{result.known_perplexity:,.2f}"
     streams = f"in {result.streams} streams" if result.streams > 1 else "in one piece"
-    print(f"text         {result.documents:,} documents, {result.tokens:,} tokens, read {result.direction} {streams}")
+    documents, tokens = counted(result.documents, "document"), counted(result.tokens, "token")
+    print(f"text         {documents}, {tokens}, read {result.direction} {streams}")
     print(f"unknown      {result.unknown_percent:.2f} % of the tokens; to the model they are all one word, xxunk")
     print(f"perplexity   {result.perplexity:,.2f} ({result.bits_per_token:.3f} bits per token)")
+    print(f"vocabulary   {counted(result.vocab_size, 'word')}; perplexities compare where it is the same one")
     print(f"known words  {known} (where a token that is xxunk is read, but not counted)")
 
 
@@ -84,4 +89,4 @@ def print_import(source, out, **options):
     print(f"words    {found['words']}: {found['vocab_size']:,} in the vocabulary now")
     for note in found["notes"]:
         print(f"note     {note}")
-    print(f"saved    {out}; try it: ulmfit generate Once upon a time --model {shlex.quote(str(out))}")
+    print(f"saved    {out}; try it: {program()} generate Once upon a time --model {shlex.quote(str(out))}")

@@ -34,7 +34,7 @@ Recipe = option(str, f"Sizes and training constants: {', '.join(RECIPES)}.", met
 Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
 Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
 Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
-DeviceOption = option(Device, "Where to compute.")
+DeviceOption = option(Device, "Where to compute: cpu only in this version.")
 Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
 Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
 Model = option(Path, "The folder of a run.", metavar="FOLDER")

@@ -8,20 +8,21 @@ from pathlib import Path
 from ..config_files import change_recipe, choose_recipe
 from ..errors import InputError
 from ..experiment import read_corpus, read_dataset
+from ..files import check_writable
 from ..lr_find import range_test, suggest
-from ..plots import plot_range, plot_rates
+from ..plots import NO_MATPLOTLIB, plot_range, plot_rates
 from ..pretrained import starting_model
-from ..progress import ConsoleProgress
+from ..progress import ConsoleProgress, counted
 from ..rate_curves import recipe_panels, schedule_panels
 from ..schedules import SCHEDULES
 from ..tasks import classifying_task, finetuning_task, pretraining_task
-
-NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
 
 
 def find_rate(console, config, out, *, low, high, n_steps):
     """Range test of a RunConfig's one stage -> `out` as a picture, the numbers beside it, what they say printed."""
     _check_picture(out)
+    table = Path(out).with_suffix(".jsonl")
+    check_writable(table)
     if not 0 < low < high < math.inf:
         raise InputError(f"--low {low:g}, --high {high:g}: expected two numbers above 0, the second one larger")
     progress = ConsoleProgress(console)
@@ -32,16 +33,15 @@ def find_rate(console, config, out, *, low, high, n_steps):
         steps.append(step)
     if not steps:
         raise FloatingPointError("the loss is not finite before any training: the language model has diverged")
-    table = Path(out).with_suffix(".jsonl")
     table.write_text("".join(json.dumps(s._asdict()) + "\n" for s in steps), encoding="utf-8")
     found = suggest(steps)
     stage = config.stages[0]
     ended = f"it never exploded up to {high:g}" if len(steps) == n_steps else f"the loss exploded at {steps[-1].lr:.2g}"
-    print(f"{len(steps)} steps of {stage}; {ended}")
+    print(f"{counted(len(steps), 'step')} of {stage}; {ended}")
     for rate, what in zip(found, ("steepest descent of the loss", "a tenth of where it is lowest"), strict=True):
         print(f"{'-' if rate is None else format(rate, '.2g'):>8}  {what}")
     print(f"{task.recipe.lr:>8.2g}  the recipe's rate, for comparison")
-    drawn = plot_range(steps, found, f"learning rate range test: {stage}", out)
+    drawn = plot_range(steps, found, task.recipe.lr, f"learning rate range test: {stage}", out)
     print(f"numbers in {table}, " + (f"picture in {out}" if drawn else f"no picture: {NO_MATPLOTLIB}"))
 
 
@@ -83,10 +83,11 @@ def draw_schedules(out, recipe, changes, schedule, n_steps, lr):
 
 
 def _check_picture(out):
-    """Before any work: is this the name of a picture, in a folder that is there?"""
+    """Before any work: is this the name of a picture that can be written, in a folder that is there?"""
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise InputError(f"--out {out}: expected the name of a .png file")
     if out.is_dir() or not out.parent.is_dir():
         what = "is a folder" if out.is_dir() else f"there is no folder {out.parent}"
         raise InputError(f"--out {out}: {what}; name a .png file in a folder that is there")
+    check_writable(out)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
+from .configs import make_config
 from .options import (
     TEXT,
     DataDir,
@@ -25,7 +27,6 @@ from .options import (
     console,
     option,
 )  # fmt: skip
-from .train import make_config
 
 plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
 
@@ -48,8 +49,12 @@ def lr_find(
     from .rate_answers import find_rate
 
     check_device(device)
-    pretrained = SHIPPED if pretrained is None else pretrained
     alone = stage is Stage.pretrain
+    if alone and (dataset is not None or pretrained is not None):
+        raise InputError("--stage pretrain learns from --text alone; leave out DATASET and --pretrained")
+    if text is not None and not alone:
+        raise InputError("--text is for --stage pretrain; leave it out")
+    pretrained = SHIPPED if pretrained is None else pretrained
     config = make_config(
         dataset=dataset, stages=(stage.value,), recipe=recipe, changes=set_, pretrained=None if alone else pretrained,
         pretrain_text=text, data_dir=data_dir, text_column=text_column, label_column=label_column, encoding=encoding,

@@ -1,12 +1,14 @@
 """The commands that train, each a RunConfig made of what was typed and then one run."""
 
 import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import InputError
+from .configs import make_config
 from .options import (
     TEXT,
     DataDir,
@@ -55,7 +57,10 @@ def quickstart(
 def run(
     ctx: typer.Context,
     dataset: Annotated[str | None, NamedOrFile] = None,
-    out: Out = Path("runs/latest"),
+    out: option(
+        Path | None, "Folder for what comes out, made new (default: runs/DATASET-TIME).", metavar="FOLDER",
+        show_default=False,
+    ) = None,
     config: option(Path | None, "Replay this config.yaml.", metavar="FILE") = None,
     pretrain_text: option(str | None, "Do stage 1 as well, on this text.", metavar=TEXT) = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
@@ -70,6 +75,8 @@ def run(
 
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
+    if out is None and resume != overwrite:
+        raise InputError("--resume and --overwrite say what becomes of the run in --out; name it")
     if config is not None:
         _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"}, "--config replays a run as it was")
         return _run(load_config(config), out, device, resume=resume, overwrite=overwrite)
@@ -79,7 +86,9 @@ def run(
     if not dataset:
         known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
         raise InputError(f"name a DATASET ({known}), --config or --resume")
-    stage_1 = pretrain_text is not None or pretrain_minutes is not None
+    if pretrain_minutes is not None and pretrain_text is None:
+        raise InputError("--pretrain-minutes needs --pretrain-text: without it there is no stage 1 to limit")
+    stage_1 = pretrain_text is not None
     built = make_config(
         dataset=dataset, recipe=recipe, changes=set_, seed=seed, direction=direction.value, data_dir=data_dir,
         test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
@@ -133,27 +142,10 @@ finetune = _from_language_model("finetune", "Stage 2 alone: it learns the task's
 classify = _from_language_model("classify", "Stage 3 alone: the classifier, then the test.")
 
 
-def make_config(*, recipe="laptop", changes=None, dataset=None, **fields):
-    """A RunConfig from what was typed; paths become absolute, so that a replay finds them from anywhere."""
-    from ..config import SCRATCH, SHIPPED, RunConfig, check
-    from ..config_files import change_recipe, choose_recipe
-    from ..tables import is_table_path
-
-    chosen = change_recipe(choose_recipe(recipe), changes or ())
-    for name in ("data_dir", "test_file", "pretrained"):
-        if fields.get(name) not in (None, "", SHIPPED, SCRATCH):
-            fields[name] = str(Path(fields[name]).resolve())
-    if dataset is not None and is_table_path(dataset):
-        dataset = str(Path(dataset).resolve())
-    if fields.get("pretrain_text") and Path(fields["pretrain_text"]).exists():
-        fields["pretrain_text"] = str(Path(fields["pretrain_text"]).resolve())
-    config = RunConfig(dataset=dataset, recipe=chosen, **fields)
-    check(config)
-    return config
-
-
 def _run(config, out, device=Device.cpu, **how):
-    """Train, and show what came of it."""
+    """Train, and show what came of it; in a folder of its own where `out` is None."""
+    if out is None and config is not None:
+        out = Path("runs", f"{Path(config.dataset or config.stages[0]).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     _report(_train(config, out, device, **how), out)
 
 
@@ -167,6 +159,7 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
     from ..experiment import run_experiment
     from ..plots import plot_run
     from ..progress import ConsoleProgress
+    from ..report import program
     from ..run_dir import CONFIG
 
     check_device(device)
@@ -178,7 +171,7 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
             metrics = run_experiment(config, out, progress=progress, **how)
     except KeyboardInterrupt:
         began = (Path(out) / CONFIG).is_file()
-        resume = f"ulmfit run --resume --out {shlex.quote(str(out))}" if began else AGAIN
+        resume = f"{program()} run --resume --out {shlex.quote(str(out))}" if began else AGAIN
         raise typer.Abort(f"stopped; to go on: {go_on or resume}") from None
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
