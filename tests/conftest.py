@@ -2,6 +2,7 @@
 what several test files share: tiny trained runs, and the scripts of benchmarks/."""
 
 import importlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import cli_helpers
@@ -10,12 +11,32 @@ import pytest
 import tiny_runs
 from hypothesis import settings
 
+from minilstm import Adam, MaskSource, clip_grad_norm
 from ulmfit import test_set
 from ulmfit.experiment import run_experiment
+from ulmfit.language_model import LanguageModel
+from ulmfit.recipes import PAPER, ModelSize
 
 settings.register_profile("few", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
 settings.load_profile("few")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels():
+    """The CPU kernels, compiled before anything else: a program that has to compile them says so on stderr, and takes
+    half a minute, which the tests of the command line do not expect."""
+    if find_spec("numba") is None:
+        return
+    for dtype in (np.float32, np.float64):
+        rng = np.random.default_rng(0)
+        model = LanguageModel(30, ModelSize(4, 5, 2, 3), rng=rng, dtype=dtype)
+        ids, adam = rng.integers(0, 30, (6, 3)), Adam()
+        masks = model.encoder.draw_masks(MaskSource(0), 0, 3, PAPER.pretrain.dropouts)
+        _, _, cache = model.forward(ids, ids, masks=masks, ar=1.0, tar=1.0)
+        grads = model.backward(cache)
+        clip_grad_norm(grads, 0.01)
+        adam.step(model.params, grads, 0.1)
 
 
 @pytest.fixture(scope="session")
