@@ -101,6 +101,23 @@ def test_back_at_the_default_the_blas_has_its_own_number_again():
     assert fresh(code, OPENBLAS_NUM_THREADS="2") == "[2] [1] [2]"
 
 
+def test_the_command_line_sets_it(tmp_path):
+    code = """if True:
+        import sys, minilstm
+        from ulmfit.cli import main
+        main(sys.argv[1:])
+        print(minilstm.get_num_threads())
+    """
+    asked = ["predict", "a question", "--model", str(tmp_path / "none")]
+
+    def threads(*options):
+        done = subprocess.run([sys.executable, "-c", code, *options, *asked], capture_output=True, text=True)
+        return int(done.stdout), done.stderr
+
+    assert threads("--threads", "3")[0] == 3 and threads()[0] == threads("--threads", "0")[0] == get_num_threads()
+    assert "--threads" in threads("--threads", "-1")[1]
+
+
 @needs_numba
 def test_the_number_of_threads_changes_no_bit():
     rng = np.random.default_rng(0)

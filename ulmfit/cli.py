@@ -53,8 +53,17 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options(version: option(bool, "Version and commit.", "--version", callback=_print_version, is_eager=True) = False):
+def _options(
+    threads: option(
+        int, "Threads to compute with; 0: one for every processor. Results do not depend on it.", "--threads",
+        min=0,
+    ) = 0,
+    version: option(bool, "Version and commit.", "--version", callback=_print_version, is_eager=True) = False,
+):  # fmt: skip
     """What goes before a command."""
+    from minilstm import set_num_threads
+
+    set_num_threads(threads or None)
 
 
 for command in (
