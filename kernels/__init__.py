@@ -65,6 +65,13 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
 # What else has a fast twin, all of them on the CPU by Numba: the function, and the file it stands in.
 TWINS: dict[str, str] = {
     "linear_cross_entropy": "cpu_loss",
+    "dropout_mask": "cpu_masks",
+    "embedding_forward": "cpu_embedding",
+    "embedding_backward": "cpu_embedding",
+    "sum_of_squares": "cpu_passes",
+    "sgd": "cpu_optim",
+    "asgd": "cpu_optim",
+    "adam": "cpu_optim",
 }
 
 

@@ -16,6 +16,7 @@ import zlib
 import numpy as np
 
 from .checks import check_mask
+from .twins import twin
 
 
 def dropout_forward(x, mask):
@@ -45,10 +46,11 @@ class MaskSource:
     Nothing is carried from call to call: a resumed run has its masks for free.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, *, kernel="auto"):
+        """kernel: "auto" draws with the compiled twin where there is one, "reference" with NumPy; the bits are equal"""
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed: expected an integer in 0..2**64-1, got {seed}")
-        self.seed = seed
+        self.seed, self.kernel = seed, kernel
 
     def mask(self, kind: str, shape, p: float, *, step: int, layer: int = 0, dtype=np.float32):
         """A scaled mask of this shape, or None where p is 0. Raises ValueError unless 0 <= p < 1."""
@@ -57,13 +59,20 @@ class MaskSource:
         threshold = min(round(p * 65536), 65535)
         if threshold == 0:
             return None
-        numbers = self._uint16(kind, layer, step, math.prod(shape))
         scale = 65536 / (65536 - threshold)
+        compiled = twin("dropout_mask", self.kernel)
+        if compiled is not None:
+            mask = compiled(shape, dtype, self._key(kind, layer), np.uint64(step), threshold, scale)
+            if mask is not None:
+                return mask
+        numbers = self._uint16(kind, layer, step, math.prod(shape))
         return np.where(numbers < threshold, 0, np.asarray(scale, dtype)).reshape(shape)
 
     def _uint16(self, kind, layer, step, n):
         """n 16-bit numbers."""
-        key = np.array([self.seed, (zlib.crc32(kind.encode()) << 32) + layer], np.uint64)
         counter = np.array([0, 0, step, 0], np.uint64)  # NumPy's Philox counts up before each block: from 1 on
-        words = np.random.Philox(key=key, counter=counter).random_raw(-(-n // 4))
+        words = np.random.Philox(key=self._key(kind, layer), counter=counter).random_raw(-(-n // 4))
         return words.astype("<u8", copy=False).view("<u2")[:n]
+
+    def _key(self, kind, layer):
+        return np.array([self.seed, (zlib.crc32(kind.encode()) << 32) + layer], np.uint64)

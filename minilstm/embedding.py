@@ -5,12 +5,17 @@ import numpy as np
 from .arrays import get_array_module
 from .checks import check_float_array, check_ids
 from .params import uniform
+from .twins import twin
 
 
 class Embedding:
-    """params: weight (V, E), U(-0.1, 0.1) at first (Merity et al. 2017)."""
+    """params: weight (V, E), U(-0.1, 0.1) at first (Merity et al. 2017).
 
-    def __init__(self, num_embeddings, embedding_dim, *, rng, dtype=np.float32):
+    kernel: "auto" takes the compiled twins where there are any, to the same bits; "reference" the code here.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, *, rng, dtype=np.float32, kernel="auto"):
+        self.kernel = kernel
         self.params = {"weight": uniform(rng, (num_embeddings, embedding_dim), 0.1, dtype)}
 
     def forward(self, ids, row_mask=None):
@@ -21,10 +26,14 @@ class Embedding:
         """
         weight = self.params["weight"]
         check_ids("ids", ids, weight.shape[0], "words")
-        y = weight[ids]
         if row_mask is not None:
             check_float_array("row_mask", row_mask, (weight.shape[0], 1), weight.dtype)
-            y *= row_mask[ids]
+        compiled = twin("embedding_forward", self.kernel, weight, ids)
+        y = None if compiled is None else compiled(weight, ids, row_mask)
+        if y is None:
+            y = weight[ids]
+            if row_mask is not None:
+                y *= row_mask[ids]
         return y, (ids, row_mask)
 
     def backward(self, dy, cache):
@@ -32,9 +41,12 @@ class Embedding:
         ids, row_mask = cache
         weight = self.params["weight"]
         check_float_array("dy", dy, (*ids.shape, weight.shape[1]), weight.dtype)
-        if row_mask is not None:
-            dy = dy * row_mask[ids]
-        xp = get_array_module(weight, dy)
-        dweight = xp.zeros_like(weight)
-        xp.add.at(dweight, ids, dy)
+        compiled = twin("embedding_backward", self.kernel, dy, ids)
+        dweight = None if compiled is None else compiled(dy, ids, row_mask, len(weight))
+        if dweight is None:
+            if row_mask is not None:
+                dy = dy * row_mask[ids]
+            xp = get_array_module(weight, dy)
+            dweight = xp.zeros_like(weight)
+            xp.add.at(dweight, ids, dy)
         return None, {"weight": dweight}

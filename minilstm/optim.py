@@ -2,6 +2,8 @@
 
 `step(params, grads, lrs)` changes `params` in place and touches only what is in `grads`: a frozen parameter is one
 whose gradient is absent, and neither its value nor its moments nor its step count move.
+
+kernel: "auto" takes the compiled twins, which go over memory once, for large parameters; "reference" the code here.
 """
 
 import math
@@ -11,6 +13,7 @@ import numpy as np
 from .arrays import get_array_module
 from .checks import check_shape
 from .params import non_finite
+from .twins import twin
 
 
 class NonFiniteError(FloatingPointError):
@@ -20,25 +23,25 @@ class NonFiniteError(FloatingPointError):
 class SGD:
     """p -= lr * v with v = momentum * v + g + weight_decay * p, as `torch.optim.SGD` (dampening 0)."""
 
-    def __init__(self, *, momentum=0.0, weight_decay=0.0):
-        self.momentum, self.weight_decay = momentum, weight_decay
+    def __init__(self, *, momentum=0.0, weight_decay=0.0, kernel="auto"):
+        self.momentum, self.weight_decay, self.kernel = momentum, weight_decay, kernel
         self.state = {"momentum": {}}  # moment -> parameter name -> array
 
     def step(self, params, grads, lrs):
         """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
-        velocity = self.state["momentum"]
+        compiled = twin("sgd", self.kernel, *grads.values())
         for name, g in grads.items():
-            p = _checked(params, name, g)
+            p, lr = _checked(params, name, g), _rate(lrs, name)
+            v = _moment(self.state["momentum"], name, p) if self.momentum else None
+            if compiled is not None and compiled(p, g, v, lr, self.momentum, self.weight_decay):
+                continue
             if self.weight_decay:
                 g = g + self.weight_decay * p
             if self.momentum:
-                if name in velocity:
-                    velocity[name] *= self.momentum
-                    velocity[name] += g
-                else:
-                    velocity[name] = g.copy()
-                g = velocity[name]
-            p -= _rate(lrs, name) * g
+                v *= self.momentum
+                v += g
+                g = v
+            p -= lr * g
 
 
 class ASGD:
@@ -49,29 +52,25 @@ class ASGD:
     none. NT-ASGD is this with a t0 that is set on the way: see `triggered`.
     """
 
-    def __init__(self, *, t0=math.inf, weight_decay=0.0):
-        self.t0, self.weight_decay = t0, weight_decay
+    def __init__(self, *, t0=math.inf, weight_decay=0.0, kernel="auto"):
+        self.t0, self.weight_decay, self.kernel = t0, weight_decay, kernel
         self.state = {"ax": {}, "step": {}}
 
     def step(self, params, grads, lrs):
         """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        means, compiled = self.state["ax"], twin("asgd", self.kernel, *grads.values())
         for name, g in grads.items():
-            p = _checked(params, name, g)
-            if self.weight_decay:
-                g = g + self.weight_decay * p
-            p -= _rate(lrs, name) * g
-            n = self._count(name) - 1 - self.t0  # from -t0 on: of how many values the mean is, if of any
-            means = self.state["ax"]
-            if n > 1 and name in means:
-                means[name] += (p - means[name]) / n
-            elif n >= 0:  # PyTorch's mean of step t0 + 1 is forgotten at step t0 + 2
+            p, lr = _checked(params, name, g), _rate(lrs, name)
+            n = _count(self.state["step"], name) - 1 - self.t0  # from -t0 on: of how many values the mean is, if of any
+            mean = means.get(name) if n > 1 else None
+            if compiled is None or not compiled(p, g, mean, lr, self.weight_decay, n):
+                if self.weight_decay:
+                    g = g + self.weight_decay * p
+                p -= lr * g
+                if mean is not None:
+                    mean += (p - mean) / n
+            if mean is None and n >= 0:  # PyTorch's mean of step t0 + 1 is forgotten at step t0 + 2
                 means[name] = p.copy()
-
-    def _count(self, name):
-        """The number of this step of the parameter, from 1."""
-        count = self.state["step"].setdefault(name, np.zeros((), np.int64))
-        count += 1
-        return int(count)
 
 
 def triggered(losses, n):
@@ -94,40 +93,40 @@ class Adam:
     correction.
     """
 
-    def __init__(self, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
-        self.betas, self.eps = betas, eps
+    def __init__(
+        self, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False, kernel="auto"
+    ):
+        self.betas, self.eps, self.kernel = betas, eps, kernel
         self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
         self.state = {"exp_avg": {}, "exp_avg_sq": {}, "step": {}}
 
     def step(self, params, grads, lrs):
         """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
         beta1, beta2 = self.betas
+        decay, shrinkage = (0.0, self.weight_decay) if self.decoupled_weight_decay else (self.weight_decay, 0.0)
+        compiled = twin("adam", self.kernel, *grads.values())
         for name, g in grads.items():
             p, lr = _checked(params, name, g), _rate(lrs, name)
-            if self.weight_decay and self.decoupled_weight_decay:
-                p *= 1 - lr * self.weight_decay
-            elif self.weight_decay:
-                g = g + self.weight_decay * p
-            m, v, t = self._moments(name, p)
+            m, v = (_moment(self.state[moment], name, p) for moment in ("exp_avg", "exp_avg_sq"))
+            t = _count(self.state["step"], name)
+            # p -= lr * m_hat / (sqrt(v_hat) + eps), the hats being the bias corrections
+            step_size, correction = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+            if compiled is not None and compiled(
+                p, g, m, v, self.betas, self.eps, decay, 1 - lr * shrinkage, step_size, correction
+            ):
+                continue
+            if shrinkage:
+                p *= 1 - lr * shrinkage
+            if decay:
+                g = g + decay * p
             # m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g**2
             m += (1 - beta1) * (g - m)
             v *= beta2
             v += (1 - beta2) * (g * g)
-            # p -= lr * m_hat / (sqrt(v_hat) + eps), the hats being the bias corrections
-            xp = get_array_module(p)
-            denominator = xp.sqrt(v)
-            denominator *= 1 / math.sqrt(1 - beta2**t)
+            denominator = get_array_module(p).sqrt(v)
+            denominator *= correction
             denominator += self.eps
-            p -= (lr / (1 - beta1**t)) * (m / denominator)
-
-    def _moments(self, name, p):
-        """-> exp_avg, exp_avg_sq, both changed in place by the caller, and the number of this step, from 1."""
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if name not in self.state[moment]:
-                self.state[moment][name] = get_array_module(p).zeros_like(p)
-        count = self.state["step"].setdefault(name, np.zeros((), np.int64))
-        count += 1
-        return self.state["exp_avg"][name], self.state["exp_avg_sq"][name], int(count)
+            p -= step_size * (m / denominator)
 
 
 def _checked(params, name, g):
@@ -141,10 +140,25 @@ def _rate(lrs, name):
     return float(lrs[name] if isinstance(lrs, dict) else lrs)
 
 
-def grad_norm(grads) -> float:
+def _moment(moments, name, p):
+    """A parameter's moment, zero at first, to be changed in place."""
+    if name not in moments:
+        moments[name] = get_array_module(p).zeros_like(p)
+    return moments[name]
+
+
+def _count(counts, name):
+    """The number of this step of the parameter, from 1."""
+    count = counts.setdefault(name, np.zeros((), np.int64))
+    count += 1
+    return int(count)
+
+
+def grad_norm(grads, *, kernel="auto") -> float:
     """The Euclidean norm of all gradients together, inf or NaN if any of them is not finite."""
+    compiled = twin("sum_of_squares", kernel, *grads.values())
     with np.errstate(over="ignore", invalid="ignore"):
-        total = sum(float((g * g).sum()) for g in grads.values())
+        total = sum(_sum_of_squares(g, compiled) for g in grads.values())
         if math.isfinite(total) or non_finite(grads):
             return math.sqrt(total)
         # finite, but its square is not: once more, in units of the largest number
@@ -152,12 +166,17 @@ def grad_norm(grads) -> float:
         return largest * math.sqrt(sum(float(((g / largest) ** 2).sum()) for g in grads.values()))
 
 
-def clip_grad_norm(grads, max_norm) -> float:
+def _sum_of_squares(g, compiled):
+    total = None if compiled is None else compiled(g)
+    return float((g * g).sum()) if total is None else total
+
+
+def clip_grad_norm(grads, max_norm, *, kernel="auto") -> float:
     """Scale all gradients in place so that their norm is at most `max_norm` (None: no clipping) -> the norm before.
 
     Raises NonFiniteError, naming the gradients, when one holds a NaN or an infinity: no update is ever made of those.
     """
-    norm = grad_norm(grads)
+    norm = grad_norm(grads, kernel=kernel)
     if not math.isfinite(norm):
         raise NonFiniteError("gradient is not finite in " + ", ".join(non_finite(grads)))
     if max_norm is not None and norm > max_norm:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import TBH, normal, scaled_mask, seeds
+from twice import plain_and_compiled  # noqa: F401
 
 from minilstm import MaskSource, dropout_backward, dropout_forward, gradcheck
 
@@ -65,6 +66,14 @@ def test_an_element_is_dropped_when_its_number_is_below_p(seed, p):
     dropped = np.array(numbers_by_hand(seed, "kind", 1, 3, 65)).reshape(5, 13) < threshold
     assert ((mask == 0) == dropped).all()
     assert (mask[~dropped] == 1 / (1 - threshold / 65536)).all()
+
+
+@given(seed=seeds, at=st.integers(0, 99))
+def test_the_element_whose_number_is_p_itself_is_kept(seed, at):
+    number = numbers_by_hand(seed, "kind", 0, 1, 100)[at]
+    if number:
+        mask = MaskSource(seed).mask("kind", (100,), number / 65536, step=1)
+        assert mask[at] == np.float32(65536 / (65536 - number))
 
 
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.4, 0.5, 0.75, 0.98])

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from problems import load
 from strategies import normal, scaled_mask, seeds, sizes
+from twice import plain_and_compiled  # noqa: F401
 
 from minilstm import Embedding, gradcheck
 

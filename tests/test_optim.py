@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import copies, same_bits
 from strategies import normal, seeds
+from twice import plain_and_compiled  # noqa: F401
 
 from minilstm import ASGD, SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm, triggered
 

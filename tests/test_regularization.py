@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from problems import same_bits
 from strategies import TBH, length_kinds, normal, seeds, some_lengths
+from twice import plain_and_compiled  # noqa: F401
 
 from minilstm import (
     activation_regularization_backward,
