@@ -13,8 +13,10 @@ All of this must hold wherever it is called:
 - After a fork the child has none of its parent's threads: it makes its own.
 """
 
+import ctypes
 import os
 import queue
+import sys
 import threading
 
 import numpy as np
@@ -26,31 +28,65 @@ from numba.extending import intrinsic
 from .cpu_compile import has, inlined
 from .cpu_threads import get_num_threads
 
-_LOOKS = 100_000     # at the counter before the core is offered to others: a millisecond, for to offer it can cost several
+_LOOKS = 20_000      # at the counter before the core is offered to others, which can cost milliseconds
 
 
 class _Team:
     """Threads that wait for work, one fewer than members: the caller is a member, too."""
 
     def __init__(self):
-        self.busy, self.tasks, self.done = threading.Lock(), [], queue.SimpleQueue()
+        self.busy, self.done = threading.Lock(), queue.SimpleQueue()
+        self.threads, self.tasks, self.processors = [], [], []  # of each: where it last worked, if that can be known
 
     def grow(self, members):
         while len(self.tasks) < members - 1:
-            tasks = queue.SimpleQueue()
-            threading.Thread(target=self._serve, args=(tasks,), name="minilstm-cpu", daemon=True).start()
+            n, tasks = len(self.tasks), queue.SimpleQueue()
+            thread = threading.Thread(target=self._serve, args=(n, tasks), name="minilstm-cpu", daemon=True)
+            self.threads.append(thread)
+            self.processors.append(None)
+            try:
+                thread.start()
+            except RuntimeError:            # no more threads to be had: those that there are will do
+                self.threads.pop(), self.processors.pop()
+                return
             self.tasks.append(tasks)        # only now: a thread that could not be started is no member
 
-    def _serve(self, tasks):
+    def _serve(self, n, tasks):
         while True:
-            work, args = tasks.get()
+            work, args, allowed = tasks.get()
+            if allowed:                     # it was sent to another processor; it may go where it likes again
+                os.sched_setaffinity(0, allowed)
             try:
                 self.done.put(work(*args))
             except BaseException as error:
                 self.done.put(error)
             del work, args                  # or the last call's arrays would live until the next one
+            self.processors[n] = _processor()
+
+    def part(self, members):
+        """-> for each member but the caller, None, or the processors that it may use again once it has started.
+
+        A thread tends to wake on the processor it slept on, and its caller may be there by now. Two members on one
+        processor wait for each other until the system notices, which takes longer than most calls.
+        """
+        taken, moved = {_processor()}, [None] * (members - 1)
+        for n, last in enumerate(self.processors[: members - 1]):
+            if last in taken and last is not None:
+                allowed = os.sched_getaffinity(0)
+                if allowed - taken:
+                    last = min(allowed - taken)
+                    os.sched_setaffinity(self.threads[n].native_id, {last})
+                    moved[n] = allowed
+            taken.add(last)
+        return moved
 
 
+def _processor():
+    """The number of the processor that this thread is on; None where the system does not say."""
+    return _sched_getcpu() if _sched_getcpu is not None else None
+
+
+_sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _team = _Team()
 
 
@@ -79,13 +115,11 @@ def run(work, *args, at_most: int = 1 << 30):
 
 
 def _run_together(work, args, members):
-    try:
-        _team.grow(members)
-    except RuntimeError:                    # no more threads to be had: those that there are will do
-        members = 1 + len(_team.tasks)
+    _team.grow(members)
+    members = min(members, 1 + len(_team.tasks))
     counter = np.zeros(8, np.int64)         # how often someone has come to a barrier
-    for member, tasks in enumerate(_team.tasks[: members - 1], start=1):
-        tasks.put((work, ((member, members, counter), *args)))
+    for n, allowed in enumerate(_team.part(members)):
+        _team.tasks[n].put((work, ((n + 1, members, counter), *args), allowed))
     work((0, members, counter), *args)
     for _ in range(members - 1):
         error = _team.done.get()
