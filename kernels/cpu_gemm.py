@@ -47,6 +47,9 @@ def linear_dx(dy, weight, out, packed=None):
 
 
 def _run_multiply(a, weight, order, transposed, packed, begin, out):
+    if not a.shape[1]:
+        out[:] = begin[: out.shape[1]]
+        return packed
     ready = packed is not None
     if not ready:
         packed = empty((count_strips(out.shape[1], a.dtype), a.shape[1], strip(a.dtype)), a.dtype)
@@ -169,7 +172,7 @@ def pack_transposed(weight, order, start, packed):
     lanes = width // VECTORS
     for c in range(0, width, lanes):
         j, whole = start + c, 0             # how many of k go by squares of lanes by lanes
-        if j + lanes <= len(order) and order[j] >= 0 and order[j + lanes - 1] == order[j] + lanes - 1:
+        if j + lanes <= len(order) and order[j] >= 0 and neighbours(order[j : j + lanes]):
             whole = K // lanes * lanes
             for k in range(0, whole, lanes):
                 transpose(packed, k * width + c, width, weight, order[j] * K + k, K)
@@ -177,6 +180,15 @@ def pack_transposed(weight, order, start, packed):
             row = order[j + lane] if j + lane < len(order) else -1
             for k in range(whole, K):
                 packed[k, c + lane] = weight[row, k] if row >= 0 else packed.dtype.type(0)
+
+
+@inlined
+def neighbours(order):
+    """Do these rows lie one behind the other?"""
+    for n in range(1, len(order)):
+        if order[n] != order[0] + n:
+            return False
+    return True
 
 
 @inlined

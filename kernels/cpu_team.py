@@ -120,9 +120,13 @@ def _run_together(work, args, members):
     counter = np.zeros(8, np.int64)         # how often someone has come to a barrier
     for n, allowed in enumerate(_team.part(members)):
         _team.tasks[n].put((work, ((n + 1, members, counter), *args), allowed))
-    work((0, members, counter), *args)
-    for _ in range(members - 1):
-        error = _team.done.get()
+    errors = []
+    try:
+        work((0, members, counter), *args)
+    except BaseException as error:
+        errors.append(error)
+    errors += [_team.done.get() for _ in range(members - 1)]
+    for error in errors:
         if error is not None:
             raise error
 
