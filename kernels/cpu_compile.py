@@ -63,12 +63,13 @@ class _Announcement(event.Listener):
     """Compiling takes seconds in which nothing seems to happen: one line says so, once, when it begins."""
 
     def __init__(self):
-        self.seconds, self._began, self._depth = 0.0, 0.0, 0
+        self.seconds, self._began, self._depth, self._said = 0.0, 0.0, 0, False
 
     def on_start(self, event):
         if self._depth == 0:
             self._began = time.perf_counter()
-            if not self.seconds and event.data["dispatcher"] in _announced:
+            if not self._said and event.data["dispatcher"] in _announced:
+                self._said = True
                 print("minilstm: compiling the CPU kernels for this processor, once ...", file=sys.stderr)
         self._depth += 1
 

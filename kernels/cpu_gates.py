@@ -19,6 +19,7 @@ import numpy as np
 
 from .cpu_compile import compiled
 from .cpu_math import sigmoid, tanh
+from .cpu_memory import plain
 
 
 class Saved(NamedTuple):
@@ -50,7 +51,7 @@ def backward(dy, dh_T, dc_T, saved, weight_hh):
 
 def walk_forward(times_weight, x_gates, h0, c0, lengths, need_cache):
     """The loop over time; times_weight(h (B,H), out (B,4H)) does the product of a step."""
-    x_gates = np.ascontiguousarray(x_gates)
+    x_gates = plain(x_gates)
     T, (B, H) = x_gates.shape[0], h0.shape
     rows = T + 1 if need_cache else 2       # without a cache two rows of state take turns
     h, c = np.empty((rows, B, H), x_gates.dtype), np.empty((rows, B, H), x_gates.dtype)
@@ -72,7 +73,7 @@ def walk_backward(times_weight, dy, dh_T, dc_T, saved):
     T, B, H = ifgo.shape[0], *h.shape[1:]
     zero = np.zeros((B, H), h.dtype)
     dh, dc = (np.array(zero if d is None else d, h.dtype, order="C") for d in (dh_T, dc_T))
-    dy = None if dy is None else np.ascontiguousarray(dy)
+    dy = None if dy is None else plain(dy)
     dgates, product = np.empty_like(ifgo), np.empty_like(dh)
     for t in reversed(range(T)):
         alive = t < lengths

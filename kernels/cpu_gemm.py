@@ -59,12 +59,13 @@ def _run_multiply(a, weight, order, transposed, packed, begin, out):
 
 def linear_dweight(dy, xs, dweights, dbias, add=False):
     """dy (M, N), some x (M, K) -> of each its dweight (N, K) = dy.T @ x, and dbias (N,) = dy.sum(0); with `add`, added
-    to what is there. Linear layers that are added up, as in an LSTM, have the same dy: it is packed only once."""
+    to what is there. Linear layers that are added up, as in an LSTM, have the same dy: it is packed only once.
+    An x may be wider than its dweight: the columns beyond K are padding."""
     (M, N), width = dy.shape, strip(dy.dtype)
-    widest = max(x.shape[1] for x in xs)
+    widest = max(dweight.shape[1] for dweight in dweights)
     members = min(get_num_threads(), worth(M * N * widest))
     left = empty((members, ROW_BLOCK // ROWS, KC, ROWS), dy.dtype)
-    n_strips = sum(count_strips(x.shape[1], dy.dtype) for x in xs)
+    n_strips = sum(count_strips(dweight.shape[1], dy.dtype) for dweight in dweights)
     right = empty((-(-M // KC), n_strips, KC, width), dy.dtype)
     run(_multiply_transposed, dy, tuple(xs), left, right, tuple(dweights), dbias, add, at_most=members)
 
@@ -111,10 +112,11 @@ def _multiply_transposed(team, dy, xs, left, right, dweights, dbias, add):
     first, last = share(len(right), member, members)
     for block in range(first, last):
         at = 0
-        for x in xs:
-            S = (x.shape[1] + width - 1) // width
+        for n in range(len(xs)):
+            x, K = xs[n], dweights[n].shape[1]
+            S = (K + width - 1) // width
             for s in range(S):
-                column, _ = strip_columns(s, S, x.shape[1], width // VECTORS)
+                column, _ = strip_columns(s, S, K, width // VECTORS)
                 pack(x[block * KC : min(M, (block + 1) * KC)], column, right[block, at + s])
             at += S
     barrier(1, members, counter)

@@ -10,7 +10,7 @@ import numpy as np
 from .cpu_compile import compiled, inlined
 from .cpu_gemm import linear_dweight, linear_dx, linear_forward
 from .cpu_math import exp_of_negative
-from .cpu_memory import empty
+from .cpu_memory import empty, plain
 from .cpu_team import run, share
 
 PARTS = 64      # sums side by side, so that a row is added up vector by vector: always these, on every processor
@@ -19,8 +19,8 @@ PARTS = 64      # sums side by side, so that a row is added up vector by vector:
 def linear_cross_entropy(x, weight, bias, targets, ignore_index, chunk, need_grads):
     """x (N, E), weight (V, E), bias (V,), targets (N,), checked by the caller
     -> loss, (dx (N, E), dweight (V, E), dbias (V,)) or None"""
-    x, weight, bias = (np.ascontiguousarray(a) for a in (x, weight, bias))
-    targets = np.ascontiguousarray(targets, np.int64)
+    x, weight, bias = (plain(a) for a in (x, weight, bias))
+    targets = plain(targets, np.int64)
     counted = np.ones(len(x), bool) if ignore_index is None else targets != ignore_index
     n, total = max(int(counted.sum()), 1), 0.0
     dx, dweight, dbias = (empty(a.shape, x.dtype) for a in (x, weight, bias))

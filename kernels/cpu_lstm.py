@@ -29,7 +29,7 @@ import numpy as np
 from .cpu_compile import compiled, inlined
 from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, worth
 from .cpu_math import sigmoid, tanh
-from .cpu_memory import empty
+from .cpu_memory import empty, plain
 from .cpu_team import barrier, run, share
 from .cpu_threads import get_num_threads
 from .cpu_tile import KC, ROWS, VECTORS, count_strips, lanes, multiply_gates, multiply_strip, strip, strip_columns
@@ -57,7 +57,7 @@ def layer_forward(x, weight_ih, weight_hh, bias, h0, c0, lengths=None, need_cach
     (T, B, I), H = x.shape, h0.shape[1]
     Hp = padded(H, x.dtype)
     gates = empty((T * B, 4 * Hp), x.dtype)
-    x, weight_ih = np.ascontiguousarray(x).reshape(T * B, I), np.ascontiguousarray(weight_ih)
+    x, weight_ih = plain(x).reshape(T * B, I), plain(weight_ih)
     linear_forward(x, weight_ih, bias, gates, order=_gate_after_gate(H, x.dtype))
     return _run_forward(gates.reshape(T, B, 4, Hp), weight_hh, h0, c0, lengths, need_cache)
 
@@ -68,12 +68,10 @@ def layer_backward(dy, dh_T, dc_T, saved, x, weight_ih, weight_hh, need_dx=True)
     (T, B, I), H = x.shape, weight_hh.shape[1]
     dgates, dh0, dc0 = backward(dy, dh_T, dc_T, saved, weight_hh)
     dgates = dgates.reshape(T * B, 4 * H)
-    x, weight_ih = np.ascontiguousarray(x).reshape(T * B, I), np.ascontiguousarray(weight_ih)
+    x, weight_ih = plain(x).reshape(T * B, I), plain(weight_ih)
     dweight_ih, dweight_hh = empty((4 * H, I), x.dtype), empty((4 * H, H), x.dtype)
-    h = saved.h[:-1].reshape(T * B, saved.h.shape[2])   # (T*B, Hp)
     dbias = np.empty(4 * H, x.dtype)
-    if saved.h.shape[2] > H:
-        h = np.ascontiguousarray(h[:, :H])
+    h = saved.h[:-1].reshape(T * B, -1)     # (T*B, Hp): padding and all
     linear_dweight(dgates, (x, h), (dweight_ih, dweight_hh), dbias)
     dx = None
     if need_dx:
@@ -101,10 +99,10 @@ def backward(dy, dh_T, dc_T, saved, weight_hh):
     (T, B, _, Hp), H, dtype = saved.gates.shape, weight_hh.shape[1], weight_hh.dtype
     dh, dc = np.zeros((B, Hp), dtype), np.zeros((B, H), dtype)
     dh[:, :H], dc[:] = 0 if dh_T is None else dh_T, 0 if dc_T is None else dc_T
-    dy = np.zeros((1, B, H), dtype) if dy is None else np.ascontiguousarray(dy)
+    dy = np.zeros((1, B, H), dtype) if dy is None else plain(dy)
     dgates = empty((T, B, 4 * H), dtype)
     packed = empty((count_strips(H, dtype), 4 * H, strip(dtype)), dtype)
-    weight_hh = np.ascontiguousarray(weight_hh)
+    weight_hh = plain(weight_hh)
     members = _members(T, B, H)
     by_rows = _by_rows(B, weight_hh, members)
     run(_backward, by_rows, dy, saved.c, saved.gates, saved.lengths, weight_hh, packed, dh, dc, dgates, at_most=members)
@@ -152,7 +150,7 @@ def _run_forward(gates, weight_hh, h0, c0, lengths, need_cache):
     y = empty((T, B, H), dtype)
     lengths = np.full(B, T) if lengths is None else np.array(lengths, np.int64)
     packed = empty((4 * Hp // strip(dtype), H, strip(dtype)), dtype)
-    order, weight_hh = _gates_together(H, dtype), np.ascontiguousarray(weight_hh)
+    order, weight_hh = _gates_together(H, dtype), plain(weight_hh)
     members = _members(T, B, H)
     by_rows = _by_rows(B, weight_hh, members)
     run(_forward, by_rows, gates, weight_hh, order, packed, lengths, h, c, y, at_most=members)

@@ -6,6 +6,7 @@ Python's own reference count knows: nobody has to give anything back, and what a
 """
 
 import math
+import os
 import sys
 import threading
 
@@ -17,6 +18,16 @@ _PATIENCE = 256         # calls after which a block that nobody wanted goes back
 _blocks: list[list] = []        # [block, number of the call that used it last]
 _calls = 0
 _lock = threading.Lock()
+
+
+def _after_fork():
+    """The child has no other threads, but it may have been forked while one of them had the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def empty(shape, dtype):
@@ -39,6 +50,15 @@ def empty(shape, dtype):
         if stale:
             _blocks[:] = [e for e in _blocks if id(e) not in stale]
     return array
+
+
+def plain(array, dtype=None):
+    """`array` as a kernel takes it: C-contiguous, aligned and writable; a copy only where it is not.
+
+    No kernel writes to what is only read, but to Numba a read-only array is of another type, for which it would compile
+    everything once more.
+    """
+    return np.require(array, dtype, "CAW")
 
 
 def release():

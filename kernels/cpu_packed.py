@@ -11,6 +11,7 @@ import numpy as np
 
 from .cpu_gates import states, walk_backward, walk_forward
 from .cpu_gemm import linear_dx, linear_forward
+from .cpu_memory import plain
 
 __all__ = ["backward", "forward", "states"]
 
@@ -18,7 +19,7 @@ __all__ = ["backward", "forward", "states"]
 def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
     """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) or None
     -> y (T,B,H), h_T (B,H), c_T (B,H), saved (None with need_cache=False)"""
-    weight_hh, packed = np.ascontiguousarray(weight_hh), None
+    weight_hh, packed = plain(weight_hh), None
 
     def times_weight(h, out):
         nonlocal packed
@@ -30,7 +31,7 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
 def backward(dy, dh_T, dc_T, saved, weight_hh):
     """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero)
     -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
-    weight_hh, packed = np.ascontiguousarray(weight_hh), None
+    weight_hh, packed = plain(weight_hh), None
 
     def times_weight(dgates, out):
         nonlocal packed

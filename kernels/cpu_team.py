@@ -18,6 +18,9 @@ import os
 import queue
 import sys
 import threading
+from collections import deque
+from functools import partial
+from operator import call
 
 import numpy as np
 from llvmlite import ir
@@ -35,7 +38,7 @@ class _Team:
     """Threads that wait for work, one fewer than members: the caller is a member, too."""
 
     def __init__(self):
-        self.busy, self.done = threading.Lock(), queue.SimpleQueue()
+        self.caller = {}                    # {"is": whoever has the team now}
         self.threads, self.tasks, self.processors = [], [], []  # of each: where it last worked, if that can be known
 
     def grow(self, members):
@@ -53,15 +56,16 @@ class _Team:
 
     def _serve(self, n, tasks):
         while True:
-            work, args, allowed = tasks.get()
+            work, args, allowed, errors, finished = tasks.get()
             if allowed:                     # it was sent to another processor; it may go where it likes again
                 os.sched_setaffinity(0, allowed)
             try:
-                self.done.put(work(*args))
+                work(*args)
             except BaseException as error:
-                self.done.put(error)
-            del work, args                  # or the last call's arrays would live until the next one
+                errors.append(error)
+            del work, args, errors          # or the last call's arrays would live until the next one
             self.processors[n] = _processor()
+            finished.release()
 
     def part(self, members):
         """-> for each member but the caller, None, or the processors that it may use again once it has started.
@@ -105,30 +109,45 @@ def run(work, *args, at_most: int = 1 << 30):
     `at_most`: more members than that would have nothing to do, or less to do than it takes to wake them.
     """
     members = max(1, min(get_num_threads(), at_most))
-    if members > 1 and _team.busy.acquire(blocking=False):
-        try:
+    me, caller = object(), _team.caller
+    try:
+        if members > 1 and caller.setdefault("is", me) is me:   # asks and takes in one step
             _run_together(work, args, members)
-        finally:
-            _team.busy.release()
-    else:
-        work((0, 1, np.zeros(8, np.int64)), *args)
+        else:
+            work((0, 1, np.zeros(8, np.int64)), *args)
+    finally:
+        if caller.get("is") is me:
+            del caller["is"]
 
 
 def _run_together(work, args, members):
+    """Whatever happens to the caller, an error or Ctrl-C at any moment: all do their parts, and all have done them.
+
+    A member without the others would wait at the first barrier for ever. So an interrupted caller goes on where he was
+    (an iterator knows what is left of it), and raises at the end.
+    """
     _team.grow(members)
     members = min(members, 1 + len(_team.tasks))
     counter = np.zeros(8, np.int64)         # how often someone has come to a barrier
+    errors, finished = [], [threading.Lock() for _ in range(members - 1)]
+    parts = []
     for n, allowed in enumerate(_team.part(members)):
-        _team.tasks[n].put((work, ((n + 1, members, counter), *args), allowed))
-    errors = []
-    try:
-        work((0, members, counter), *args)
-    except BaseException as error:
-        errors.append(error)
-    errors += [_team.done.get() for _ in range(members - 1)]
-    for error in errors:
-        if error is not None:
-            raise error
+        finished[n].acquire()
+        task = work, ((n + 1, members, counter), *args), allowed, errors, finished[n]
+        parts.append(partial(_team.tasks[n].put, task))
+    parts.append(partial(work, (0, members, counter), *args))
+    parts = map(call, parts)                # nothing has begun yet
+    while True:
+        try:
+            deque(parts, maxlen=0)          # the others' first, then the caller's own
+            for member in finished:
+                with member:
+                    pass
+            break
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 @inlined
