@@ -18,6 +18,8 @@ from workers import Refused
 
 PAUSE = 0.02  # seconds after a turn: a library's threads look for more work for a while before they sleep
 TURN = 0.05  # seconds a turn should last: as many calls as that takes
+WARM_UP = 0.05  # seconds of calls before those that count
+LONG = 0.25  # seconds: a call that takes longer needs no warm-up
 MOST_ROUNDS = 40
 
 
@@ -88,14 +90,15 @@ def take_turns(asks, rounds, pause=PAUSE) -> dict:
 def time_in_turns(workers, names, mode, effort) -> dict:
     """{name: seconds a call, in every round} of those who are admitted."""
 
-    def turn(name, calls):
-        return lambda: workers[name].ask("time", mode, calls)
+    def turn(name, calls, warm_up=0.0):
+        return lambda: workers[name].ask("time", mode, calls, warm_up)
 
     first = {name: s for name, (s,) in take_turns({n: turn(n, 1) for n in names}, rounds=1).items()}  # does not count
+    warm_up = {name: WARM_UP if s < LONG else 0.0 for name, s in first.items()}
     calls = {name: min(max(1, round(TURN / max(s, 1e-9))), 1000) for name, s in first.items()}
-    a_round = sum(s * calls[name] + PAUSE for name, s in first.items())
+    a_round = sum(warm_up[name] + s * calls[name] + PAUSE for name, s in first.items())
     rounds = min(max(effort.rounds, math.floor(effort.seconds / max(a_round, 1e-9))), MOST_ROUNDS)
-    return take_turns({n: turn(n, calls[n]) for n in names}, rounds)
+    return take_turns({n: turn(n, calls[n], warm_up[n]) for n in names}, rounds)
 
 
 def compare(workers, contenders, shape, expected, *, tolerance, effort, say=print) -> dict:

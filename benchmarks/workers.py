@@ -15,7 +15,6 @@ import numpy as np
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TUNING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # a shell's, not the library's as others know it
 
-
 class Refused(Exception):
     """A contender cannot take part: one line that says why."""
 
@@ -51,9 +50,11 @@ def pin(threads):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def seconds_a_call(work, mode, calls):
-    """The mean of so many calls; of several, after one that does not count: others have used the cache since."""
-    if calls > 1:
+def seconds_a_call(work, mode, calls, warm_up):
+    """The mean of so many calls. Calls for `warm_up` seconds go before them and do not count: others have used the cache
+    since the last turn, and threads that slept may wake on one processor, which the system takes a while to notice."""
+    warm = time.perf_counter() + warm_up
+    while time.perf_counter() < warm:
         work.call(mode)
     began = time.perf_counter()
     for _ in range(calls):

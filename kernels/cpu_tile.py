@@ -43,25 +43,27 @@ def strip(dtype) -> int:
 
 @intrinsic(prefer_literal=True)
 def tile(
-    typingctx, rows, vectors, a, a_at, a_row, a_k, b, b_at, b_k, init, init_at, init_row, out, out_at, out_row, step, K
-):
+    typingctx, rows, vectors, a, a_at, a_row, a_k, b, b_at, b_k, init, init_at, init_row, out, out_at, out_row, step, K,
+    ahead,
+):  # fmt: skip
     """out[r, c] = init[r, c] + sum over k < K of a[r, k] * b[k, c]     for r < rows, c < vectors * LANES; K >= 1
 
     All four are arrays of any shape, taken as they lie in memory: X[r, c] is number X_at + r * X_row + c (of a:
     a_at + r * a_row + k * a_k; of b: b_at + k * b_k + c), and the vectors of a row of init and of out are `step` apart
-    (LANES where they are neighbours). rows and vectors are literals: each pair is another loop. What follows b in
-    memory is fetched meanwhile, since it is what the caller multiplies with next.
+    (LANES where they are neighbours). rows and vectors are literals: each pair is another loop. Beside each number of
+    b that is used, the one `ahead` of it is brought near, and the next tile's part of init.
     """
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         raise RequireLiteralValue("rows and vectors")
     index = types.intp
     signature = types.void(
-        rows, vectors, a, index, index, index, b, index, index, init, index, index, out, index, index, index, index
+        rows, vectors, a, index, index, index, b, index, index, init, index, index, out, index, index, index, index,
+        index,
     )
     R, V = rows.literal_value, vectors.literal_value
 
     def emit(context, builder, signature, args):
-        _, _, a, a_at, a_row, a_k, b, b_at, b_k, init, init_at, init_row, out, out_at, out_row, step, K = args
+        _, _, a, a_at, a_row, a_k, b, b_at, b_k, init, init_at, init_row, out, out_at, out_row, step, K, ahead = args
         array_types = dict(zip("abio", (signature.args[n] for n in (2, 6, 9, 12)), strict=True))
         number = context.get_value_type(array_types["a"].dtype)
         L = VECTOR_BYTES // (array_types["a"].dtype.bitwidth // 8)
@@ -71,11 +73,6 @@ def tile(
             builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{L}f{8 * itemsize}"
         )
 
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), int32, int32, int32]),
-            "llvm.prefetch.p0",
-        )
-        second_level = [ir.Constant(int32, n) for n in (0, 2, 1)]   # to be read, not yet to the nearest cache, data
 
         def const(n):
             return ir.Constant(int64, n)
@@ -109,7 +106,9 @@ def tile(
         init0, out0 = start("i", init, init_at), start("o", out, out_at)
         steps = [builder.mul(step, const(v)) for v in range(V)]
         first = [[load(row(init0, init_row, r), steps[v]) for v in range(V)] for r in range(R)]
-        behind = builder.mul(K, b_k)        # what follows this b in memory is needed next
+        for r in range(R):
+            for v in range(V):
+                _prefetch(builder, bytes_at(row(init0, init_row, R + r), steps[v]), 3)
         before, function = builder.block, builder.function
         loop, after = function.append_basic_block("over_k"), function.append_basic_block("after")
         builder.branch(loop)
@@ -118,8 +117,8 @@ def tile(
         k, a_now, b_now = builder.phi(int64), builder.phi(a0.type), builder.phi(b0.type)
         sums = [[builder.phi(vector) for _ in range(V)] for _ in range(R)]
         b_vectors = [load(b_now, const(L * v)) for v in range(V)]
-        for v in range(V):
-            builder.call(prefetch, [bytes_at(builder.gep(b_now, [behind]), const(L * v)), *second_level])
+        if R == ROWS:                       # with less to do for each number of b, the processor's own guess is as good
+            _prefetch(builder, bytes_at(b_now, ahead), 2)
         new_sums = []
         for r in range(R):
             a_rk = spread(builder.load(row(a_now, a_row, r)))
@@ -139,6 +138,14 @@ def tile(
         return context.get_dummy_value()
 
     return signature, emit
+
+
+def _prefetch(builder, pointer, locality):
+    """3: to the nearest cache, 2: to the second level"""
+    int32 = ir.IntType(32)
+    function = ir.FunctionType(ir.VoidType(), [pointer.type, int32, int32, int32])
+    prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    builder.call(prefetch, [pointer, *(ir.Constant(int32, n) for n in (0, locality, 1))])   # to be read; data
 
 
 @intrinsic(prefer_literal=True)
@@ -218,9 +225,11 @@ def _covering(size, vectors):
     def cover(rows, step, K, A, B, INIT, OUT):
         (a, a_at, a_row, a_k, a_tile), (b, b_at, b_k) = A, B
         (init, init_at, init_row), (out, out_at, out_row) = INIT, OUT
+        ahead = 0                           # what follows b in memory is needed next: every tile brings a part of it
         while rows >= size:
             tile(size, vectors, a, a_at, a_row, a_k, b, b_at, b_k,
-                 init, init_at, init_row, out, out_at, out_row, step, K)
+                 init, init_at, init_row, out, out_at, out_row, step, K, K * b_k + ahead)
+            ahead = (ahead + b_k // VECTORS) % b_k
             rows -= size
             a_at += a_tile if size == ROWS else size * a_row
             init_at += size * init_row

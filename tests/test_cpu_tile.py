@@ -37,7 +37,7 @@ def run_gates(rows, step, K, A, B, INIT, OUT):
 
 @compiled
 def run_tile(a, b, out, L, K):
-    tile(5, 1, a, 0, K, 1, b, 0, L, out, 0, L, out, 0, L, L, K)
+    tile(5, 1, a, 0, K, 1, b, 0, L, out, 0, L, out, 0, L, L, K, 0)
 
 
 @compiled

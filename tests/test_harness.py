@@ -64,38 +64,40 @@ def test_contenders_take_turns(script):
     assert "".join(log) == "abcabcabc"
 
 
-@pytest.mark.parametrize("effort, rounds", [((2, 0.0), 2), ((2, 0.5), 4), ((2, 1e9), 6)])
+@pytest.mark.parametrize("effort, rounds", [((2, 0.0), 2), ((2, 2.0), 4), ((2, 1e9), 6)])
 def test_turns_of_quick_contenders_have_more_calls(effort, rounds, script, monkeypatch):
-    """Each turn lasts about TURN, and the first one, which only finds that out, does not count."""
+    """Each turn lasts about TURN, after a warm-up where a call is short. The first, which only finds out how long one
+    takes, does not count."""
     harness, log = script("harness"), []
     monkeypatch.setattr(harness, "PAUSE", 0.0)
     monkeypatch.setattr(harness, "MOST_ROUNDS", 6)
-    monkeypatch.setattr(harness, "TURN", 0.05)
+    for name, value in {"TURN": 0.05, "WARM_UP": 0.1, "LONG": 0.25}.items():
+        monkeypatch.setattr(harness, name, value)
 
     def worker(name, seconds):
-        def ask(question, mode, calls):
-            log.append((name, question, mode, calls))
+        def ask(question, mode, calls, warm_up):
+            log.append((name, question, mode, calls, warm_up))
             return seconds if len(log) > 2 else seconds * 1.05
 
         return SimpleNamespace(ask=ask)
 
-    workers = {"slow": worker("slow", 0.03), "quick": worker("quick", 0.01)}  # 2 and 5 calls in a turn of 0.05
+    workers = {"slow": worker("slow", 0.3), "quick": worker("quick", 0.01)}  # 1 and 5 calls in a turn of 0.05
     found = harness.time_in_turns(workers, ["slow", "quick"], "full", harness.Effort(*effort))
     turns = [("slow", "time", "full"), ("quick", "time", "full")]
-    assert log[:2] == [(*turn, 1) for turn in turns]
-    assert log[2:] == [(*turn, calls) for turn, calls in zip(turns, (2, 5), strict=True)] * (len(log[2:]) // 2)
-    assert found == {"slow": [0.03] * rounds, "quick": [0.01] * rounds}
+    assert log[:2] == [(*turn, 1, 0.0) for turn in turns]
+    assert log[2:] == [(*turns[0], 1, 0.0), (*turns[1], 5, 0.1)] * (len(log[2:]) // 2)
+    assert found == {"slow": [0.3] * rounds, "quick": [0.01] * rounds}
 
 
-@pytest.mark.parametrize("calls, made", [(1, 1), (4, 5)])
-def test_of_several_calls_the_first_does_not_count(calls, made, script, monkeypatch):
+@pytest.mark.parametrize("calls, warm_up, made", [(1, 0.0, 1), (4, 0.0, 4), (4, 2.5, 6), (1, 1.0, 2)])
+def test_calls_of_the_warm_up_do_not_count(calls, warm_up, made, script, monkeypatch):
     workers, clock = script("workers"), [0.0]
 
     def call(mode):
         clock.append(clock[-1] + len(clock))  # the n-th call takes n seconds
 
     monkeypatch.setattr(workers.time, "perf_counter", lambda: clock[-1])
-    seconds = workers.seconds_a_call(SimpleNamespace(call=call), "full", calls)
+    seconds = workers.seconds_a_call(SimpleNamespace(call=call), "full", calls, warm_up)
     assert (len(clock) - 1, seconds) == (made, sum(range(made + 1 - calls, made + 1)) / calls)
 
 
@@ -128,6 +130,7 @@ def test_only_the_right_ones_are_timed(script, monkeypatch):
     harness, workers, said = script("harness"), script("workers"), []
     monkeypatch.setattr(harness, "PAUSE", 0.0)
     monkeypatch.setattr(harness, "TURN", 0.0)
+    monkeypatch.setattr(harness, "WARM_UP", 0.0)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     before = dict(os.environ)
     contenders = [
