@@ -8,7 +8,6 @@ Nobody is timed before what comes out of him, all of it, has been compared with 
 import argparse
 import math
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,10 +15,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from workers import Refused
 
-PAUSE = 0.02  # seconds after a turn: a library's threads look for more work for a while before they sleep
 TURN = 0.05  # seconds a turn should last: as many calls as that takes
 WARM_UP = 0.05  # seconds of calls before those that count
 LONG = 0.25  # seconds: a call that takes longer needs no warm-up
+REST = 0.05  # seconds after a turn, about: see workers.rest
 MOST_ROUNDS = 40
 
 
@@ -77,13 +76,12 @@ def admit(workers, contenders, shape, expected, tolerance, say=print) -> list[st
     return admitted
 
 
-def take_turns(asks, rounds, pause=PAUSE) -> dict:
+def take_turns(asks, rounds) -> dict:
     """{name: a function that takes a turn -> seconds} -> {name: the seconds of every round}"""
     seconds = {name: [] for name in asks}
     for _ in range(rounds):
         for name, ask in asks.items():
             seconds[name].append(ask())
-            time.sleep(pause)
     return seconds
 
 
@@ -91,12 +89,17 @@ def time_in_turns(workers, names, mode, effort) -> dict:
     """{name: seconds a call, in every round} of those who are admitted."""
 
     def turn(name, calls, warm_up=0.0):
-        return lambda: workers[name].ask("time", mode, calls, warm_up)
+        def ask():
+            seconds = workers[name].ask("time", mode, calls, warm_up)
+            workers[name].ask("rest")
+            return seconds
+
+        return ask
 
     first = {name: s for name, (s,) in take_turns({n: turn(n, 1) for n in names}, rounds=1).items()}  # does not count
     warm_up = {name: WARM_UP if s < LONG else 0.0 for name, s in first.items()}
     calls = {name: min(max(1, round(TURN / max(s, 1e-9))), 1000) for name, s in first.items()}
-    a_round = sum(warm_up[name] + s * calls[name] + PAUSE for name, s in first.items())
+    a_round = sum(warm_up[name] + s * calls[name] + REST for name, s in first.items())
     rounds = min(max(effort.rounds, math.floor(effort.seconds / max(a_round, 1e-9))), MOST_ROUNDS)
     return take_turns({n: turn(n, calls[n], warm_up[n]) for n in names}, rounds)
 

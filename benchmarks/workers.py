@@ -62,6 +62,17 @@ def seconds_a_call(work, mode, calls, warm_up):
     return (time.perf_counter() - began) / calls
 
 
+def rest(work, step=0.02, at_most=2.0):
+    """Return when nothing goes on in this process any more: a library's threads look out for more work for a while
+    (OpenBLAS's a tenth of a second), and they would do so during the next one's turn."""
+    until = time.perf_counter() + at_most
+    while time.perf_counter() < until:
+        before = time.process_time()
+        time.sleep(step)
+        if time.process_time() - before < step / 10:
+            return
+
+
 def forget_peak(work):
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -79,6 +90,7 @@ def peak_mb(work):
 ANSWERS = {
     "arrays": lambda work, mode: {name: np.asarray(a) for name, a in work.arrays(mode).items()},
     "time": seconds_a_call,
+    "rest": rest,
     "forget_peak": forget_peak,
     "peak_mb": peak_mb,
 }

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -60,7 +62,7 @@ def test_what_is_wrong_is_said(found, said, script):
 def test_contenders_take_turns(script):
     log = []
     asks = {name: lambda name=name: log.append(name) or len(log) for name in "abc"}
-    assert script("harness").take_turns(asks, rounds=3, pause=0) == {"a": [1, 4, 7], "b": [2, 5, 8], "c": [3, 6, 9]}
+    assert script("harness").take_turns(asks, rounds=3) == {"a": [1, 4, 7], "b": [2, 5, 8], "c": [3, 6, 9]}
     assert "".join(log) == "abcabcabc"
 
 
@@ -69,14 +71,14 @@ def test_turns_of_quick_contenders_have_more_calls(effort, rounds, script, monke
     """Each turn lasts about TURN, after a warm-up where a call is short. The first, which only finds out how long one
     takes, does not count."""
     harness, log = script("harness"), []
-    monkeypatch.setattr(harness, "PAUSE", 0.0)
-    monkeypatch.setattr(harness, "MOST_ROUNDS", 6)
-    for name, value in {"TURN": 0.05, "WARM_UP": 0.1, "LONG": 0.25}.items():
+    for name, value in {"MOST_ROUNDS": 6, "TURN": 0.05, "WARM_UP": 0.1, "LONG": 0.25, "REST": 0.0}.items():
         monkeypatch.setattr(harness, name, value)
 
     def worker(name, seconds):
-        def ask(question, mode, calls, warm_up):
-            log.append((name, question, mode, calls, warm_up))
+        def ask(question, *given):
+            if question == "rest":
+                return None
+            log.append((name, question, *given))
             return seconds if len(log) > 2 else seconds * 1.05
 
         return SimpleNamespace(ask=ask)
@@ -99,6 +101,24 @@ def test_calls_of_the_warm_up_do_not_count(calls, warm_up, made, script, monkeyp
     monkeypatch.setattr(workers.time, "perf_counter", lambda: clock[-1])
     seconds = workers.seconds_a_call(SimpleNamespace(call=call), "full", calls, warm_up)
     assert (len(clock) - 1, seconds) == (made, sum(range(made + 1 - calls, made + 1)) / calls)
+
+
+def test_a_turn_ends_when_nothing_goes_on_any_more(script):
+    """A thread that still looks for work when the call has returned is waited for, but not for ever."""
+    workers = script("workers")
+
+    def spin(seconds):
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            pass
+
+    for seconds, at_most, least, most in ((0.0, 9, 0.0, 0.1), (0.3, 9, 0.28, 0.5), (0.6, 0.2, 0.18, 0.4)):
+        thread = threading.Thread(target=spin, args=(seconds,))
+        thread.start()
+        began = time.perf_counter()
+        workers.rest(None, at_most=at_most)
+        assert least <= time.perf_counter() - began < most + 0.5  # others may be at work here
+        thread.join()
 
 
 # --- processes
@@ -128,7 +148,6 @@ class Doubling:
 
 def test_only_the_right_ones_are_timed(script, monkeypatch):
     harness, workers, said = script("harness"), script("workers"), []
-    monkeypatch.setattr(harness, "PAUSE", 0.0)
     monkeypatch.setattr(harness, "TURN", 0.0)
     monkeypatch.setattr(harness, "WARM_UP", 0.0)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
