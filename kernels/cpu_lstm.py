@@ -71,7 +71,7 @@ def layer_backward(dy, dh_T, dc_T, saved, x, weight_ih, weight_hh, need_dx=True)
     x, weight_ih = plain(x).reshape(T * B, I), plain(weight_ih)
     dweight_ih, dweight_hh = empty((4 * H, I), x.dtype), empty((4 * H, H), x.dtype)
     dbias = np.empty(4 * H, x.dtype)
-    h = saved.h[:-1].reshape(T * B, -1)     # (T*B, Hp): padding and all
+    h = saved.h[:-1].reshape(T * B, saved.h.shape[2])   # (T*B, Hp): padding and all
     linear_dweight(dgates, (x, h), (dweight_ih, dweight_hh), dbias)
     dx = None
     if need_dx:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checks import check_float_array
+from .checks import check_float_array, check_size
 
 
 class RunningStats(NamedTuple):
@@ -18,6 +18,7 @@ class BatchNorm:
     """params: weight (F,), ones at first, and bias (F,), zeros. eps and momentum are PyTorch's defaults."""
 
     def __init__(self, num_features, *, dtype=np.float32, eps=1e-5, momentum=0.1):
+        check_size("num_features", num_features)
         self.eps, self.momentum = eps, momentum
         self.params = {"weight": np.ones(num_features, dtype), "bias": np.zeros(num_features, dtype)}
 

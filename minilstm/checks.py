@@ -1,6 +1,23 @@
 """Checks at the door: one clear line that names the argument, what was expected and what was got."""
 
+import math
+
 import numpy as np
+
+
+def check_size(name, n):
+    """Raise unless `n` is an integer from 1."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"{name}: expected at least 1, got {n}")
+
+
+def check_number(name, x, below=math.inf):
+    """Raise ValueError unless 0 <= x < below; NaN is not."""
+    if not 0 <= x < below:
+        raise ValueError(f"{name}: expected a number from 0" + (f" and below {below}" if below < math.inf else "")
+                         + f", got {x}")  # fmt: skip
 
 
 def check_float_array(name, x, shape, dtype=None):

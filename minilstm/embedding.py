@@ -3,7 +3,7 @@
 import numpy as np
 
 from .arrays import get_array_module
-from .checks import check_float_array, check_ids
+from .checks import check_float_array, check_ids, check_size
 from .params import uniform
 from .twins import twin
 
@@ -15,6 +15,7 @@ class Embedding:
     """
 
     def __init__(self, num_embeddings, embedding_dim, *, rng, dtype=np.float32, kernel="auto"):
+        check_size("num_embeddings", num_embeddings), check_size("embedding_dim", embedding_dim)
         self.kernel = kernel
         self.params = {"weight": uniform(rng, (num_embeddings, embedding_dim), 0.1, dtype)}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .checks import check_float_array
+from .checks import check_float_array, check_size
 from .params import uniform
 
 
@@ -10,6 +10,7 @@ class Linear:
     """params: weight (out, in), bias (out,), both U(-1/sqrt(in), 1/sqrt(in)) at first, as `torch.nn.Linear` does."""
 
     def __init__(self, in_features, out_features, *, rng, dtype=np.float32):
+        check_size("in_features", in_features), check_size("out_features", out_features)
         bound = in_features**-0.5
         self.params = {
             "weight": uniform(rng, (out_features, in_features), bound, dtype),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import get_array_module
-from .checks import check_float_array, check_lengths
+from .checks import check_float_array, check_lengths, check_size
 from .params import uniform
 from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence
 
@@ -81,6 +81,7 @@ class LSTM:
     """
 
     def __init__(self, input_size, hidden_size, *, rng, dtype=np.float32, kernel="auto", precision=None):
+        check_size("input_size", input_size), check_size("hidden_size", hidden_size)
         self.input_size, self.hidden_size, self.dtype = input_size, hidden_size, np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"dtype: expected float32 or float64, got {self.dtype}")

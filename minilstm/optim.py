@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .arrays import get_array_module
-from .checks import check_shape
+from .checks import check_number, check_shape
 from .params import non_finite
 from .twins import twin
 
@@ -24,11 +24,13 @@ class SGD:
     """p -= lr * v with v = momentum * v + g + weight_decay * p, as `torch.optim.SGD` (dampening 0)."""
 
     def __init__(self, *, momentum=0.0, weight_decay=0.0, kernel="auto"):
+        check_number("momentum", momentum), check_number("weight_decay", weight_decay)
         self.momentum, self.weight_decay, self.kernel = momentum, weight_decay, kernel
         self.state = {"momentum": {}}  # moment -> parameter name -> array
 
     def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
+        parameter or a rate, ValueError for a rate below zero."""
         compiled = twin("sgd", self.kernel, *grads.values())
         for name, g in grads.items():
             p, lr = _checked(params, name, g), _rate(lrs, name)
@@ -53,11 +55,13 @@ class ASGD:
     """
 
     def __init__(self, *, t0=math.inf, weight_decay=0.0, kernel="auto"):
+        check_number("weight_decay", weight_decay)
         self.t0, self.weight_decay, self.kernel = t0, weight_decay, kernel
         self.state = {"ax": {}, "step": {}}
 
     def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
+        parameter or a rate, ValueError for a rate below zero."""
         means, compiled = self.state["ax"], twin("asgd", self.kernel, *grads.values())
         for name, g in grads.items():
             p, lr = _checked(params, name, g), _rate(lrs, name)
@@ -96,12 +100,15 @@ class Adam:
     def __init__(
         self, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False, kernel="auto"
     ):
+        check_number("betas[0]", betas[0], below=1), check_number("betas[1]", betas[1], below=1)
+        check_number("eps", eps), check_number("weight_decay", weight_decay)
         self.betas, self.eps, self.kernel = betas, eps, kernel
         self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
         self.state = {"exp_avg": {}, "exp_avg_sq": {}, "step": {}}
 
     def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a parameter."""
+        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
+        parameter or a rate, ValueError for a rate below zero."""
         beta1, beta2 = self.betas
         decay, shrinkage = (0.0, self.weight_decay) if self.decoupled_weight_decay else (self.weight_decay, 0.0)
         compiled = twin("adam", self.kernel, *grads.values())
@@ -131,13 +138,19 @@ class Adam:
 
 def _checked(params, name, g):
     """The parameter that a gradient belongs to. Raises KeyError without one, ValueError for another shape."""
+    if name not in params:
+        raise KeyError(f"grads: there is no parameter {name!r}")
     p = params[name]
     check_shape(f"grads[{name!r}]", g, p.shape)
     return p
 
 
 def _rate(lrs, name):
-    return float(lrs[name] if isinstance(lrs, dict) else lrs)
+    if isinstance(lrs, dict) and name not in lrs:
+        raise KeyError(f"lrs: there is no rate for {name!r}")
+    lr = float(lrs[name] if isinstance(lrs, dict) else lrs)
+    check_number("lrs", lr)
+    return lr
 
 
 def _moment(moments, name, p):

@@ -15,10 +15,14 @@ from .arrays import is_cupy
 def twin(name, kernel, *arrays):
     """The compiled function of this name for these arrays, or None: then the plain code is to be used.
 
-    kernel: "auto" takes it where it can run, "cpu" insists (RuntimeError with the reason), any other name is for those
-    who want the plain code, above all "reference".
+    kernel: "auto" takes it where it can run, "cpu" insists (RuntimeError with the reason), "reference" and the other
+    kernels are for those who want the plain code. ValueError for a name that there is not.
     """
-    if kernel not in ("auto", "cpu") or any(is_cupy(a) for a in arrays):
+    if kernel not in ("auto", "cpu"):
+        if kernel != "reference":
+            _check_known(kernel)
+        return None
+    if any(is_cupy(a) for a in arrays):
         return None
     kernels, reason = registry()
     try:
@@ -29,6 +33,13 @@ def twin(name, kernel, *arrays):
     if kernel == "cpu":
         raise RuntimeError(f"kernel 'cpu' cannot run here: {reason}")
     return None
+
+
+def _check_known(kernel):
+    kernels, _ = registry()
+    names = ["auto", "reference", *(k.name for k in kernels.IMPLEMENTATIONS)] if kernels else ["auto", "reference"]
+    if kernel not in names:
+        raise ValueError(f"kernel: expected one of {', '.join(names)}, got {kernel!r}")
 
 
 def registry():
