@@ -7,8 +7,6 @@ below (cpu_gates.py); the product is this package's own (cpu_gemm.py), which han
 again. What is left is a call from Python, and threads that wake and go to sleep, twice a step: the next rung.
 """
 
-import numpy as np
-
 from .cpu_gates import states, walk_backward, walk_forward
 from .cpu_gemm import linear_dx, linear_forward
 from .cpu_memory import plain

@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 def save_arrays(path, arrays, metadata=None):
     """Write {name: array} and {key: text} to `path`, durably and all at once.
 
-    Raises OSError as the disk does, and TypeError for arrays that the format does not know.
+    Raises OSError, of this path, as the disk does, and TypeError for arrays that the format does not know.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save
@@ -47,6 +47,9 @@ def save_arrays(path, arrays, metadata=None):
             os.fsync(f.fileno())
         load_arrays(temporary)
         os.replace(temporary, path)
+    except OSError as e:
+        e.filename = str(path)  # a disk that is full does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _flush_directory(path.parent)

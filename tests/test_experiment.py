@@ -211,12 +211,15 @@ def test_a_text_shorter_than_one_window_of_bptt_is_none_to_pretrain_on(words, fa
             experiment.read_corpus(cfg, Silent())
 
 
-def test_a_recipe_that_diverges_stops_and_says_where(pets, tmp_path):
+def test_a_recipe_that_diverges_stops_and_says_where(pets, tmp_path, monkeypatch):
     stage = replace(RECIPE.classify, lr=1e36, schedule="constant", unfreezing="full", clip=None)
     wild = replace(RECIPE, classify=stage)
-    with pytest.raises(NonFiniteError, match=r"step \d+: "), np.errstate(all="ignore"):
+    monkeypatch.setattr("ulmfit.pipeline.CHECKPOINT_SECONDS", -1)
+    with pytest.raises(NonFiniteError, match=r"step \d+: .*not finite.* \(.*\); "), np.errstate(all="ignore"):
         run_experiment(config_for(pets, recipe=wild), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()
+    for path in (tmp_path / "run" / "checkpoints").iterdir():  # the last good ones stay
+        assert all(np.isfinite(a).all() for a in load_arrays(path)[0].values())
 
 
 def test_a_configuration_made_in_code_is_checked_before_any_work(tmp_path):

@@ -1,12 +1,14 @@
 """The three stages: what each is given, what it starts from, and what it must never see."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from problems import copies, same_bits
 from tiny import DROPOUTS, SIZE, language_model, spread
 
+from minilstm import NonFiniteError
 from ulmfit import pipeline
 from ulmfit.batching import LMBatches
 from ulmfit.corpus import Corpus
@@ -18,7 +20,7 @@ from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
 from ulmfit.run_dir import RunDirectory
 from ulmfit.tasks import pretraining_task
 from ulmfit.text import tokenize
-from ulmfit.train import lm_loss, predict_logits
+from ulmfit.train import LMTask, lm_loss, predict_logits
 from ulmfit.vocab import Vocab
 
 LM = LMTraining(epochs=2, batch_size=2, lr=0.01, bptt=6, dropouts=DROPOUTS)
@@ -147,6 +149,17 @@ def test_one_epoch_means_the_mean_of_its_losses(stage):
     for n, (step, mean, _) in enumerate(s.progress.epochs):
         losses = [log.loss for log in s.progress.steps[n * per_epoch : (n + 1) * per_epoch]]
         assert step == (n + 1) * per_epoch - 1 and mean == pytest.approx(np.mean(losses))
+
+
+def test_the_mean_of_an_epoch_that_was_resumed_is_that_of_all_its_losses(stage, tasks, monkeypatch):
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)
+    whole, stopped, resumed = stage("whole"), stage(), stage()
+    stopped.progress = Steps(tasks, stop=3)
+    fine_tuned(whole, LM)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(stopped, LM)
+    fine_tuned(resumed, LM)
+    assert resumed.progress.stages[0][2] == 3 and resumed.progress.epochs == whole.progress.epochs
 
 
 def test_a_frozen_number_of_steps_counts_instead_of_epochs(stage):
@@ -328,6 +341,70 @@ def test_a_limit_in_minutes_is_measured_with_the_recipes_optimiser():
     """At a rate of SGD's, Adam would throw the weights so far that nothing is finite any more."""
     recipe = dataclasses.replace(RECIPE, pretrain=dataclasses.replace(NT_ASGD, lr=1e36, clip=1e-36))
     assert steps_in(0.01, pretraining_task(CORPUS, recipe, 1, "forward")[0]) >= 1
+
+
+# --- numbers that are not finite
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """A function: spoil these steps of language models, {step: a function of a Step -> another}"""
+
+    def spoil(spoils):
+        def loss_and_grads(task, step, carry):
+            return spoils.get(step, lambda made: made)(original(task, step, carry))
+
+        original = LMTask.loss_and_grads
+        monkeypatch.setattr(LMTask, "loss_and_grads", loss_and_grads)
+
+    return spoil
+
+
+def no_number(made):
+    return made._replace(loss=float("nan"))
+
+
+def huge(made):
+    """Finite, and so is the norm; but not the squares, of which Adam keeps a mean."""
+    return made._replace(grads={name: np.full_like(g, 1e25) for name, g in made.grads.items()})
+
+
+def test_steps_that_are_left_out_are_told_logged_and_counted(stage, spoilt, tmp_path):
+    spoilt({1: no_number, 4: no_number})
+    s = stage()
+    s.progress.message = (said := []).append
+    _, report = fine_tuned(s, dataclasses.replace(LM, skip_nonfinite=2))
+    why = "the loss is nan; not finite: the activations"
+    assert said == [f"step {n} is left out: {why}" for n in (1, 4)] and report["skipped_steps"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if r["skipped"] == why] == [1, 4] and rows[4]["loss"] is None
+    per_epoch = len(rows) // 2
+    for n, (_, mean, _) in enumerate(s.progress.epochs):
+        losses = [r["loss"] for r in rows[n * per_epoch : (n + 1) * per_epoch] if r["loss"] is not None]
+        assert mean == pytest.approx(np.mean(losses), abs=1e-6)
+
+
+def test_a_resumed_stage_knows_how_many_steps_have_been_left_out(stage, tasks, spoilt, monkeypatch):
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)
+    spoilt({1: no_number, 4: no_number})
+    training, s = dataclasses.replace(LM, skip_nonfinite=1), stage()
+    s.progress = Steps(tasks, stop=3)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(s, training)
+    with pytest.raises(NonFiniteError, match="^step 4: the loss is nan; .* it is number 2 of such steps"):
+        fine_tuned(stage(), training)
+
+
+@pytest.mark.parametrize("training, spoils, said", [
+    ({"lr": 1e60, "optimizer": "sgd", "clip": None}, {}, r"^step 0: weights not finite in lstm_0 \(encoder.lstm.weig"),
+    ({}, {0: huge}, r"^step 0: exp_avg_sq not finite in lstm_0 \(encoder.lstm.weight_ih_l0, .*; a lower learning rate"),
+], ids=["weights", "moments"])  # fmt: skip
+def test_what_a_finite_gradient_makes_infinite_is_never_saved(training, spoils, said, stage, spoilt, tmp_path):
+    spoilt(spoils)
+    training = dataclasses.replace(LM, **{"steps": 1, **training})
+    with pytest.raises(NonFiniteError, match=said), np.errstate(all="ignore"):
+        fine_tuned(stage(), training)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 # --- stage 3

@@ -46,6 +46,15 @@ def test_curves_have_a_column_for_every_stage(steps, tmp_path):
     assert 3_000 < path.stat().st_size < 500_000
 
 
+def test_steps_that_were_left_out_are_not_drawn(drawn, tmp_path):
+    """Their loss may be no number, which smoothing could not stand."""
+    write_log(tmp_path, pretrain=4)
+    with open(tmp_path / "log.jsonl", "a") as f:
+        f.write('{"stage": "pretrain", "step": 4, "loss": null, "lr": 0.01, "skipped": "why"}\n')
+    plot_run(tmp_path)
+    assert list(drawn[0].axes[0].get_lines()[0].get_xdata()) == [0, 1, 2, 3]
+
+
 def test_a_stage_of_one_step_is_a_point_and_the_lines_have_names(drawn, tmp_path):
     plot_run(write_log(tmp_path, pretrain=1, classify=5))
     axes = drawn[0].axes  # losses of the two stages, rates of the two

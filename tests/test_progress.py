@@ -53,6 +53,18 @@ def test_a_table_has_a_row_for_every_epoch_and_its_columns_stand_below_their_nam
     assert len(names) == len(first) == len(second)
 
 
+def test_steps_that_were_left_out_do_not_spoil_the_loss(monkeypatch):
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
+    steps = [log(0), log(1, loss=float("nan"))._replace(skipped="why"), log(2, loss=4.0)]
+
+    def act(progress):
+        progress.begin("pretrain", 10, 0, GROUPS, "perplexity")
+        for step in steps:
+            progress.step(step)
+
+    assert "pretrain 3/10: loss 3.000 " in shown(act)
+
+
 def test_a_number_that_is_not_there_is_said_to_be_missing():
     def act(progress):
         progress.begin("pretrain", 2, 1, GROUPS, "perplexity")

@@ -1,18 +1,15 @@
-"""The run directory: who may write there, what is logged, and checkpoints that survive damage."""
+"""The run directory: who may write there, and what is logged. Its checkpoints: see test_checkpoints.py."""
 
 import json
 import os
 
-import numpy as np
 import pytest
-from problems import copies, same_bits
-from tiny import adam, classifier_task, first_carry, lm_task
 
-from minilstm import LSTMState, save_arrays
 from ulmfit.config import RunConfig
 from ulmfit.errors import InputError
+from ulmfit.locks import LOCK, locked
 from ulmfit.run_dir import RunDirectory, check, prepare
-from ulmfit.train import StepLog, fit
+from ulmfit.train import StepLog
 
 
 @pytest.fixture
@@ -68,6 +65,53 @@ FOREIGN_CONFIGS = {
     "no YAML": "{",
     "a folder": "",
 }
+
+
+def test_an_overwrite_that_is_broken_off_leaves_a_run_that_is_not_complete(run_folder, monkeypatch):
+    """Its numbers, which say that it is complete, go first; its configuration, which says that it is a run, last."""
+    (run_folder / "metrics.json").write_text("{}")
+    (run_folder / "a folder").mkdir()
+    deleted, names = [], ["config.yaml", "a folder", "model.safetensors", "metrics.json"]  # in the worst of orders
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda path: (path / name for name in names))
+    for name in ("pathlib.Path.unlink", "shutil.rmtree"):
+        monkeypatch.setattr(name, lambda path, **_: deleted.append(path.name))
+    prepare(run_folder, overwrite=True)
+    deleted = [name for name in deleted if not name.startswith(".writable")]
+    assert (deleted[0], deleted[-1]) == ("metrics.json", "config.yaml")
+    assert set(deleted[1:-1]) == {"a folder", "model.safetensors"}
+
+
+LITTER = [LOCK, ".config.yaml.123.tmp", ".writable.9.tmp"]
+
+
+def test_what_a_run_that_never_began_has_left_is_nothing(tmp_path):
+    for name in LITTER:
+        (tmp_path / name).touch()
+    prepare(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [LOCK]
+    (tmp_path / ".notes.tmp").touch()  # not ours
+    with pytest.raises(InputError, match="not empty; name another --out"):
+        prepare(tmp_path)
+
+
+def test_resume_sweeps_up_what_was_half_written(run_folder):
+    (run_folder / "checkpoints").mkdir()
+    half = [run_folder / ".log.jsonl.77.tmp", run_folder / "checkpoints" / ".classify-00000007.safetensors.77.tmp"]
+    kept = [run_folder / ".notes.tmp", run_folder / "checkpoints" / "classify-00000006.safetensors"]
+    for path in half + kept:
+        path.touch()
+    prepare(run_folder, resume=True)
+    assert not any(p.exists() for p in half) and all(p.exists() for p in kept)
+
+
+def test_overwrite_spares_the_lock_and_a_run_inside_that_is_being_written(run_folder):
+    with locked(run_folder):
+        inside = run_folder / "without"
+        with locked(inside), pytest.raises(InputError, match="without: another run .* is writing there"):
+            prepare(run_folder, overwrite=True)
+        assert (run_folder / "model.safetensors").exists()
+        prepare(run_folder, overwrite=True)
+        assert [p.name for p in run_folder.iterdir()] == [LOCK]
 
 
 @pytest.mark.parametrize("config", FOREIGN_CONFIGS.values(), ids=FOREIGN_CONFIGS)
@@ -181,9 +225,16 @@ def test_the_log_has_one_object_a_step(tmp_path):
     run.log("pretrain", entry(1, loss=0.123456789))
     assert logged(tmp_path)[1] == {
         "stage": "pretrain", "step": 1, "epoch": 0.5, "loss": 0.1234568, "lr": 0.01, "grad_norm": 2.0,
-        "tokens": 30, "seconds": 0.1, "penalty": 0.0,
+        "tokens": 30, "seconds": 0.1, "penalty": 0.0, "skipped": None,
     }  # fmt: skip
     run.close()
+
+
+def test_what_is_no_number_is_null_in_the_log(tmp_path):
+    """NaN and infinity are no JSON; and a step that was left out has both."""
+    RunDirectory(tmp_path).log("s", entry(0, loss=float("nan"))._replace(grad_norm=float("inf"), skipped="why"))
+    (row,) = logged(tmp_path)
+    assert (row["loss"], row["grad_norm"], row["skipped"], row["lr"]) == (None, None, "why", 0.01)
 
 
 def test_steps_that_are_done_again_are_logged_once(tmp_path):
@@ -202,136 +253,19 @@ def test_steps_that_are_done_again_are_logged_once(tmp_path):
     run.close(), again.close()
 
 
+@pytest.mark.parametrize("line", ["\0\0\0", '{"stage": "a"}', "[]", '{"stage": "a", "step": "1"}', "[" * 10**5])
+def test_damaged_lines_of_the_log_are_counted_and_left_out(line, tmp_path, capsys):
+    run = RunDirectory(tmp_path)
+    for step in range(3):
+        run.log("a", entry(step))
+    log = tmp_path / "log.jsonl"
+    first, *rest = log.read_text().splitlines()
+    log.write_text("\n".join([first, line, *rest, ""]))
+    run.forget_log("a", 2)
+    assert [row["step"] for row in logged(tmp_path)] == [0, 1]
+    assert capsys.readouterr().err == f"warning: {log}: 1 of 4 lines are damaged and left out\n"
+
+
 def test_nothing_is_forgotten_of_a_log_that_is_not_there(tmp_path):
     RunDirectory(tmp_path).forget_log("pretrain", 0)
     assert not list(tmp_path.iterdir())
-
-
-# --- checkpoints
-
-TASKS = {"lm": lm_task, "classifier": classifier_task}
-every_task = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
-
-
-def saved(run, make, steps=(2, 4, 6), stage="stage"):
-    """Train, with a checkpoint at these steps -> {step: what was saved}"""
-    task, states = make(), {}
-    optimizer = adam(task)
-    for log, carry in fit(task, optimizer, max(steps), carry=first_carry(task)):
-        if log.step + 1 in steps:
-            run.save_checkpoint(stage, log.step + 1, task.model.params, optimizer, carry, {"tokens": log.step})
-            states[log.step + 1] = everything(task, optimizer, carry)
-    return states
-
-
-def everything(task, optimizer, carry):
-    arrays = copies(task.model.params)
-    for moment, by_name in optimizer.state.items():
-        arrays |= {f"{moment} {name}": np.array(a) for name, a in by_name.items()}
-    return arrays | {f"carry {n} {k}": a.copy() for n, pair in enumerate(carry) for k, a in pair._asdict().items()}
-
-
-def restored(run, make, stage="stage"):
-    task = make(seed=50)
-    optimizer = adam(task)
-    step, carry, totals = run.load_checkpoint(stage, task.model.params, optimizer, task.carry_type)
-    assert carry is None or all(type(pair) is task.carry_type for pair in carry)
-    return step, totals, everything(task, optimizer, carry or ())
-
-
-@every_task
-def test_a_checkpoint_holds_parameters_moments_and_carry(make, tmp_path):
-    run = RunDirectory(tmp_path)
-    states = saved(run, make)
-    step, totals, arrays = restored(run, make)
-    assert step == 6 and totals == {"tokens": 5}
-    same_bits(arrays, states[6])
-
-
-def test_the_newest_two_of_each_stage_are_kept(tmp_path):
-    run = RunDirectory(tmp_path)
-    saved(run, lm_task, (1, 2, 3))
-    saved(run, lm_task, (2,), stage="stage-forward")  # another stage, whose name begins alike
-    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-    assert names == ["stage-00000002.safetensors", "stage-00000003.safetensors", "stage-forward-00000002.safetensors"]
-    assert restored(run, lm_task)[0] == 3
-    run.close()
-    assert not (tmp_path / "checkpoints").exists()
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[-5] ^= 1
-    path.write_bytes(data)
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-DAMAGES = {"cut off": cut, "one bit": flip, "empty": empty, "text": lambda path: path.write_text("hello")}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_named_once_and_the_one_before_is_used(damage, tmp_path, capsys):
-    run = RunDirectory(tmp_path)
-    states = saved(run, lm_task)
-    damage(tmp_path / "checkpoints" / "stage-00000006.safetensors")
-    step, _, arrays = restored(run, lm_task)
-    assert step == 4
-    same_bits(arrays, states[4])
-    warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 1 and "stage-00000006.safetensors" in warnings[0] and warnings[0].startswith("warning: ")
-
-
-def test_with_no_good_checkpoint_left_the_stage_begins_anew(tmp_path, capsys):
-    run = RunDirectory(tmp_path)
-    saved(run, lm_task)
-    for path in (tmp_path / "checkpoints").iterdir():
-        cut(path)
-    before = lm_task(seed=50)
-    step, totals, arrays = restored(run, lm_task)
-    assert (step, totals) == (0, {}) and len(capsys.readouterr().err.splitlines()) == 2
-    same_bits(arrays, copies(before.model.params))
-
-
-def test_without_a_checkpoint_nothing_is_touched(tmp_path, capsys):
-    step, totals, arrays = restored(RunDirectory(tmp_path), lm_task)
-    assert (step, totals) == (0, {}) and capsys.readouterr().err == ""
-    assert arrays.keys() == lm_task().model.params.keys() | {n for n in arrays if n.startswith("params ")}
-
-
-def test_a_checkpoint_of_other_sizes_is_refused_with_every_mismatch(tmp_path):
-    """What has happened when the data changed under a run that is resumed."""
-    run = RunDirectory(tmp_path)
-    saved(run, lm_task)
-    other = classifier_task()
-    with pytest.raises(InputError) as e:
-        run.load_checkpoint("stage", other.model.params, adam(other), other.carry_type)
-    message = str(e.value)
-    assert "stage-00000006.safetensors: " in message and "\n" not in message
-    assert all(f"{n}: missing" in message for n in other.model.params if n.startswith("head."))
-    assert "decoder.bias: not expected" in message
-
-
-def test_a_foreign_file_among_the_checkpoints_is_passed_over(tmp_path, capsys):
-    run = RunDirectory(tmp_path)
-    saved(run, lm_task)
-    save_arrays(tmp_path / "checkpoints" / "stage-00000099.safetensors", {"a": np.zeros(3)})
-    assert restored(run, lm_task)[0] == 6
-    assert "stage-00000099.safetensors" in capsys.readouterr().err
-
-
-def test_what_is_loaded_does_not_hang_on_the_file(tmp_path):
-    """The moments will be changed in place."""
-    run = RunDirectory(tmp_path)
-    saved(run, lm_task)
-    task = lm_task(seed=50)
-    optimizer = adam(task)
-    start, carry, _ = run.load_checkpoint("stage", task.model.params, optimizer, LSTMState)
-    next(fit(task, optimizer, 9, carry=carry, start=start))
-    assert all(a.flags.writeable for a in optimizer.state["exp_avg"].values())

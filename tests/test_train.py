@@ -28,10 +28,10 @@ from minilstm import (
     softmax_cross_entropy_forward,
 )
 from ulmfit.batching import LMBatches, TextBatches, pad_batch
+from ulmfit.checkpoints import Checkpoints
 from ulmfit.groups import layer_groups
 from ulmfit.recipes import Dropouts, ModelSize
-from ulmfit.run_dir import RunDirectory
-from ulmfit.train import fit, lm_loss, predict_logits
+from ulmfit.train import by_layer, fit, lm_loss, predict_logits, update
 
 # Each makes a task; options of the recipe, seed of the first weights. Both go through epochs, dropouts and decay.
 TASKS = {
@@ -102,17 +102,17 @@ def test_training_twice_gives_the_same_bits(make):
 @every_task
 def test_going_on_from_a_checkpoint_at_any_step_gives_the_same_bits(make, tmp_path):
     """Losses, weights, moments and the carry; within an epoch, at its end, and across unfreezing."""
-    task, run = make(), RunDirectory(tmp_path)
+    task, checkpoints = make(), Checkpoints(tmp_path)
     logs, carry, optimizer = train(task)
     expected = everything(task, carry, optimizer)
     stopped = make()
     stopped_optimizer = adam(stopped)
     for log, state in fit(stopped, stopped_optimizer, N_STEPS, carry=first_carry(stopped)):
         done = log.step + 1
-        run.save_checkpoint("stage", done, stopped.model.params, stopped_optimizer, state, {})
+        checkpoints.save("stage", done, "", stopped.model.params, stopped_optimizer, state, {})
         resumed = make(seed=99)  # other first weights: all that counts comes from the file
         optimizer = adam(resumed)
-        start, carry, _ = run.load_checkpoint("stage", resumed.model.params, optimizer, resumed.carry_type)
+        start, carry, _ = checkpoints.load("stage", "", resumed.model.params, optimizer, resumed.carry_type)
         assert start == done
         rest, carry, _ = train(resumed, optimizer=optimizer, carry=carry, start=start)
         assert rest == logs[done:]
@@ -286,32 +286,87 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before():
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_a_bad_number_stops_before_it_reaches_the_weights():
-    """A gradient that is not finite, in two tensors, at step 3."""
+@dataclasses.dataclass
+class Spoilt:
+    """A task of which some steps are spoilt: {step: a function that spoils a Step}."""
 
-    @dataclasses.dataclass
-    class Spoilt:
-        task: object
+    task: object
+    spoils: dict
 
-        def __getattr__(self, name):
-            return getattr(self.task, name)
+    def __getattr__(self, name):
+        return getattr(self.task, name)
 
-        def loss_and_grads(self, step, carry):
-            result = self.task.loss_and_grads(step, carry)
-            if step == 3:
-                result.grads["decoder.bias"][2], result.grads["encoder.lstm.bias_hh_l0"][0] = np.nan, np.inf
-            return result
+    def loss_and_grads(self, step, carry):
+        return self.spoils.get(step, lambda made: made)(self.task.loss_and_grads(step, carry))
 
+
+def bad_grads(made):
+    """Two tensors that are not finite."""
+    made.grads["decoder.bias"][2], made.grads["encoder.lstm.bias_hh_l0"][0] = np.nan, np.inf
+    return made
+
+
+def bad_loss(made):
+    return made._replace(loss=math.inf)
+
+
+def bad_carry(made):
+    made.carry[1].c[0, 0] = -np.inf
+    return made
+
+
+SPOILS = {
+    "gradient is not finite in lstm_0 (encoder.lstm.bias_hh_l0), decoder (decoder.bias); ": bad_grads,
+    "the loss is inf; not finite: the activations; ": bad_loss,
+    "what is carried to the next step is not finite: c of LSTMState 1; ": bad_carry,
+}
+
+
+@pytest.mark.parametrize("said, spoil", SPOILS.items())
+def test_a_bad_number_stops_before_it_reaches_the_weights(said, spoil):
     good = lm_task()
     _, _, good_optimizer = train_some(good, 3)
     bad = lm_task()
     optimizer = adam(bad)
-    with pytest.raises(NonFiniteError, match="^step 3: gradient is not finite in ") as e:
-        train(Spoilt(bad), 10, optimizer=optimizer)
-    assert "decoder.bias" in str(e.value) and "encoder.lstm.bias_hh_l0" in str(e.value)
-    assert "weight_hh" not in str(e.value) and "learning rate" in str(e.value)
+    with pytest.raises(NonFiniteError) as e:
+        train(Spoilt(bad, {3: spoil}), 10, optimizer=optimizer)
+    assert str(e.value).startswith(f"step 3: {said}a lower learning rate or a smaller clip")
+    assert "skip_nonfinite" in str(e.value)
     same_bits(copies(bad.model.params), copies(good.model.params))
     assert all((optimizer.state["exp_avg"][n] == a).all() for n, a in good_optimizer.state["exp_avg"].items())
+
+
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=["gradient", "loss", "carry"])
+def test_as_many_bad_steps_as_the_recipe_allows_are_left_out(spoil):
+    """As if they had not been: no update, no carry, and the next step at its own rate."""
+    task, other = lm_task(skip_nonfinite=3), lm_task()
+    logs, carry, optimizer = train(Spoilt(task, dict.fromkeys((0, 3, 4), spoil)), 10)
+    expected, other_optimizer = None, adam(other)
+    rates = [log.lr for log in train(lm_task(), 10)[0]]
+    for step in (1, 2, 5, 6, 7, 8, 9):
+        made = other.loss_and_grads(step, expected)
+        update(other, other_optimizer, made, rates[step])
+        expected = made.carry
+    same_bits(everything(task, carry, optimizer), everything(other, expected, other_optimizer))
+    assert [log.step for log in logs if log.skipped] == [0, 3, 4] and [log.step for log in logs] == list(range(10))
+    assert logs[3].skipped + "; " in SPOILS and math.isnan(logs[3].grad_norm) and logs[3].tokens == logs[2].tokens
+
+
+def test_one_bad_step_more_stops_and_so_does_the_first_one_after_enough_of_them():
+    task = Spoilt(lm_task(skip_nonfinite=2), dict.fromkeys((1, 3, 5), bad_loss))
+    with pytest.raises(NonFiniteError, match="^step 5: the loss is inf; .*; it is number 3 of such steps; a lower"):
+        train(task, 10)
+    resumed = Spoilt(lm_task(skip_nonfinite=2), {5: bad_loss})
+    assert len([log for log, _ in fit(resumed, adam(resumed), 10, skipped=1)]) == 10
+    with pytest.raises(NonFiniteError, match="^step 5: .* number 3 "):
+        list(fit(resumed, adam(resumed), 10, skipped=2))
+
+
+def test_parameters_are_named_below_their_layer_groups():
+    groups = layer_groups(classifier())
+    assert by_layer([], groups) == ""
+    names = ["head.bn1.weight", "encoder.lstm.weight_hh_l1", "head.linear2.bias"]
+    assert by_layer(names, groups) == "lstm_1 (encoder.lstm.weight_hh_l1), head (head.bn1.weight, head.linear2.bias)"
 
 
 def train_some(task, n):
@@ -328,7 +383,8 @@ def test_a_loss_that_is_not_finite_names_step_and_tensor(value):
     task = lm_task()
     task.model.params["decoder.bias"][3] = value
     before = copies(task.model.params)
-    with pytest.raises(NonFiniteError, match="^step 0: the loss is nan; not finite: decoder.bias; "), ignore():
+    said = r"^step 0: the loss is nan; not finite: decoder \(decoder.bias\); "
+    with pytest.raises(NonFiniteError, match=said), ignore():
         train(task)
     same_bits(copies(task.model.params), before)
 

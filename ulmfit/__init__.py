@@ -8,6 +8,7 @@ Reading order
     groups, schedules, recipes, optimizers, train         the paper's tricks as plain functions; the loop
     tasks, pipeline, pretrained, experiment, test_set     the three stages, where they start, and a whole run
     config, run_dir, model_files, predictor, cli          what is left on disk, and how it is used
+    saving, checkpoints, locks, interrupts                nothing lost: whatever ends a run, and whenever
     perplexity, generate, lr_find                         what one wants of a language model
     fastai                                                fastai's models made ours
 """

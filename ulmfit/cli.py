@@ -17,6 +17,7 @@ from .commands.options import option
 from .commands.rates import lr_find, plot
 from .commands.train import classify, finetune, pretrain, quickstart, run
 from .errors import InputError
+from .interrupts import exit_code
 
 
 class Commands(typer.core.TyperGroup):
@@ -86,7 +87,7 @@ def main(argv=None) -> int:
     except InputError as e:
         return _say(str(e), 2)
     except (typer.Abort, KeyboardInterrupt) as e:
-        return _say(str(e) or "stopped", 130)
+        return _say(str(e) or "stopped", exit_code(e.__cause__ or e))
     except FloatingPointError as e:
         return _say(str(e), 1)
     except MemoryError as e:

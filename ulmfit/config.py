@@ -69,6 +69,7 @@ LIMITS = {  # for a tuple: what each of its members must be. None is left alone 
         "epochs": EPOCHS, "batch_size": whole(1), "lr": POSITIVE, "lr_factor": POSITIVE, "lr_multipliers": POSITIVE,
         "schedule": one_of(SCHEDULES), "cut_frac": SHARE, "ratio": RATIO, "betas": BELOW_ONE,
         "weight_decay": NOT_NEGATIVE, "clip": POSITIVE, "ar": NOT_NEGATIVE, "tar": NOT_NEGATIVE,
+        "skip_nonfinite": whole(0, 100_000),
     },
     LMTraining: {"bptt": whole(1), "optimizer": one_of(OPTIMIZERS), "nonmono": whole(1), "steps": whole(1)},
     ClassifierTraining: {

@@ -10,6 +10,7 @@ from pathlib import Path
 from .config import RunConfig, check
 from .errors import InputError
 from .recipes import RECIPES, Recipe
+from .saving import save_text
 
 
 def save_config(config, path):
@@ -17,7 +18,7 @@ def save_config(config, path):
     import yaml
 
     text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    save_text(path, text)
 
 
 def load_config(path) -> RunConfig:

@@ -9,6 +9,7 @@ from .config_files import validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .errors import InputError
+from .locks import locked
 from .model_files import save_model
 from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .pretrained import check_start, starting_model
@@ -19,7 +20,7 @@ from .tables import is_table_path
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
 
-SUMMED = ("seconds", "steps", "tokens", "parameters")
+SUMMED = ("seconds", "steps", "skipped_steps", "tokens", "parameters")
 
 
 def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
@@ -28,28 +29,48 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     minutes: a limit for pre-training, per direction; it is turned into a number of steps once, and that number goes
     into config.yaml, so that a replay is exact. With resume=True the run in `out` goes on; `config` may be None, and
     must not differ from what that run was started with.
-    Raises InputError for what the user gave, NonFiniteError when training diverges.
+    Raises InputError for what the user gave, and where another run is writing into `out`; NonFiniteError when training
+    diverges; KeyboardInterrupt, with a checkpoint saved, for Ctrl-C.
     """
     began = time.perf_counter()
     came_from = {"versions": versions(), "commit": commit()}  # now: the code on disk may change while this runs
     progress = progress or Silent()
     config = None if config is None else validated(config)
     run = RunDirectory(check(out, resume=resume, overwrite=overwrite))
-    if resume:
-        config, minutes = _stored_config(run, config), None
-        if (metrics := run.load_metrics()) is not None:
-            progress.message(f"{out} is complete; nothing is left to resume")
-            return metrics
-        progress.message(f"going on with {out} as its config.yaml says")
+    with locked(run.path, progress.message):
+        if resume:
+            config, minutes = _stored_config(run, config), None
+            if (metrics := run.load_metrics()) is not None:
+                progress.message(f"{out} is complete; nothing is left to resume")
+                run.close()
+                return metrics
+            progress.message(f"going on with {out} as its config.yaml says")
+        config, dataset, corpus = _read(config, run, minutes, resume, progress)
+        if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
+            _check_sources(config, run.path)
+        prepare(out, resume=resume, overwrite=overwrite)
+        run.save_config(config)
+        metrics = _train_and_test(config, dataset, corpus, run, progress)
+        # a resumed run has spent time before: its stages remember theirs
+        stages = sum(stage["seconds"] for stage in metrics["stages"].values() if stage)
+        metrics |= {"seconds": max(time.perf_counter() - began, stages), "peak_memory_mb": peak_memory(), **came_from}
+        run.save_metrics(metrics)
+        run.close()
+    return metrics
+
+
+def _read(config, run, minutes, resume, progress):
+    """-> the configuration with all that only a look at models and texts could tell, the data set, the corpus"""
     config = _with_start(config, resume, run, progress)
     dataset = read_dataset(config, progress) if config.dataset else None
     corpus = read_corpus(config, progress) if "pretrain" in config.stages else None
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
-    if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
-        _check_sources(config, run.path)
-    prepare(out, resume=resume, overwrite=overwrite)
-    run.save_config(config)
+    return config, dataset, corpus
+
+
+def _train_and_test(config, dataset, corpus, run, progress) -> dict:
+    """All stages in all directions, and the test -> metrics, but for those of the whole run"""
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
     metrics = {"seed": config.seed, "direction": config.direction, **_about_data(dataset, corpus)}
     if config.pretrained_sha256 is not None:
@@ -57,13 +78,7 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
     if "classify" in config.stages:
         metrics |= run_test(config, dataset, run.path, progress)
     stages = {s: _total([reports[d][s] for d in config.directions]) for s in STAGES}
-    # a resumed run has spent time before: its stages remember theirs
-    seconds = max(time.perf_counter() - began, sum(s["seconds"] for s in stages.values() if s))
-    metrics |= {"stages": stages, "directions": reports, "seconds": seconds, "peak_memory_mb": peak_memory()}
-    metrics |= came_from
-    run.save_metrics(metrics)
-    run.close()
-    return metrics
+    return metrics | {"stages": stages, "directions": reports}
 
 
 def _stored_config(run, config):

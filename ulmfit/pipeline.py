@@ -7,24 +7,29 @@
 Every stage trains in `_train`, which logs each step, saves a checkpoint every minute and goes on from one.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from minilstm.params import count_params
+from minilstm import NonFiniteError
+from minilstm.params import count_params, non_finite
 
 from .batching import LMBatches, encode
+from .checkpoints import origin
 from .corpus import Corpus
 from .errors import InputError
 from .groups import layer_groups
+from .interrupts import SignalsWait
 from .metrics import error_percent, perplexity
 from .optimizers import averaged, begin_averaging, make_optimizer
 from .tasks import classifying_task, finetuning_task, in_direction, pretraining_task
 from .text import tokenize
-from .train import fit, lm_loss, predict_logits
+from .train import by_layer, fit, lm_loss, predict_logits
 
 CHECKPOINT_SECONDS = 60
+NOTHING_YET = {"seconds": 0.0, "tokens": 0, "skipped": 0, "epoch_loss": 0.0, "epoch_steps": 0}
 
 
 @dataclass
@@ -87,37 +92,69 @@ def _train(stage, task, validate, initial_carry=None):
     """Train to the end, from the newest checkpoint if there is one -> the last carry, what to report.
 
     validate(carry) -> {task.measure: number}, asked at the end of every epoch and of the stage: of NT-ASGD's mean
-    weights, as soon as there are some, with which the stage ends, too.
+    weights, as soon as there are some, with which the stage ends, too. Ctrl-C and SIGTERM are heard between two steps,
+    when a checkpoint has been saved.
     """
-    recipe, per_epoch = task.recipe, task.batches.steps_per_epoch
+    recipe, per_epoch, params = task.recipe, task.batches.steps_per_epoch, task.model.params
     n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
-    optimizer, params = make_optimizer(recipe), task.model.params
-    start, carry, totals = stage.run.load_checkpoint(stage.name, params, optimizer, task.carry_type)
+    optimizer, made_of = make_optimizer(recipe), origin(task)
+    start, carry, totals = stage.run.checkpoints.load(stage.name, made_of, params, optimizer, task.carry_type)
     stage.run.forget_log(stage.name, start)
-    totals = {"seconds": 0.0, "tokens": 0, "validations": [], **totals}
+    totals = NOTHING_YET | {"validations": []} | totals
     begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
     stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model), task.measure)
     began = saved = time.perf_counter()
-    before = totals["seconds"]
-    validation, losses = totals["validations"][-1] if start == n_steps else {}, []
-    carry = carry or initial_carry
-    for log, new_carry in fit(task, optimizer, n_steps, carry=carry, start=start):
-        carry = new_carry
-        totals |= {"seconds": before + time.perf_counter() - began, "tokens": totals["tokens"] + log.tokens}
-        stage.run.log(stage.name, log)
-        stage.progress.step(log)
-        losses.append(log.loss)
-        if (log.step + 1) % per_epoch == 0 or log.step + 1 == n_steps:
-            with averaged(params, optimizer, keep=log.step + 1 == n_steps):
-                validation = validate(carry)
-            totals["validations"].append(validation)
-            begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
-            stage.progress.epoch(log, float(np.mean(losses)), validation)
-            losses = []
-        if time.perf_counter() - saved > CHECKPOINT_SECONDS or log.step + 1 == n_steps:
-            stage.run.save_checkpoint(stage.name, log.step + 1, params, optimizer, carry, totals)
-            saved = time.perf_counter()
+    before, carry = totals["seconds"], carry or initial_carry
+    steps = fit(task, optimizer, n_steps, carry=carry, start=start, skipped=totals["skipped"])
+    with SignalsWait() as signals:
+        for log, carry in steps:
+            done = log.step + 1
+            _count(stage, log, totals)
+            if done % per_epoch == 0 or done == n_steps:
+                with averaged(params, optimizer, keep=done == n_steps):
+                    totals["validations"].append(validate(carry))
+                begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
+                stage.progress.epoch(log, _mean_loss(totals), totals["validations"][-1])
+            stopping = signals.waiting is not None
+            if stopping or time.perf_counter() - saved > CHECKPOINT_SECONDS or done == n_steps:
+                _check_finite(log.step, task.model, optimizer)
+                totals["seconds"] = before + time.perf_counter() - began
+                stage.run.flush_log()
+                stage.run.checkpoints.save(stage.name, done, made_of, params, optimizer, carry, totals)
+                saved = time.perf_counter()
+            if stopping:
+                signals.deliver()
     stage.progress.end()
     seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
-    report = {"seconds": seconds, "steps": n_steps, "tokens": tokens, "parameters": count_params(params)}
-    return carry, {**report, "tokens_per_second": tokens / seconds, **validation}
+    report = {"seconds": seconds, "steps": n_steps, "skipped_steps": totals["skipped"], "tokens": tokens}
+    report |= {"parameters": count_params(params), "tokens_per_second": tokens / seconds}
+    return carry, report | totals["validations"][-1]
+
+
+def _count(stage, log, totals):
+    """What is said and remembered of each step, a StepLog."""
+    stage.run.log(stage.name, log)
+    stage.progress.step(log)
+    totals["tokens"] += log.tokens
+    if log.skipped:
+        totals["skipped"] += 1
+        stage.progress.message(f"step {log.step} is left out: {log.skipped}")
+    else:
+        totals["epoch_loss"] += log.loss
+        totals["epoch_steps"] += 1
+
+
+def _mean_loss(totals):
+    """Of the epoch that has ended; the next one is counted anew."""
+    mean = totals["epoch_loss"] / totals["epoch_steps"] if totals["epoch_steps"] else math.nan
+    totals |= {"epoch_loss": 0.0, "epoch_steps": 0}
+    return mean
+
+
+def _check_finite(step, model, optimizer):
+    """Raise NonFiniteError where finite gradients have made weights or moments that are not, by a huge rate or by
+    squares too large: such a state is never saved, and would often train on without a word."""
+    for what, arrays in {"weights": model.params, **optimizer.state}.items():
+        if bad := by_layer(non_finite(arrays), layer_groups(model)):
+            remedy = "a lower learning rate or a smaller clip usually helps"
+            raise NonFiniteError(f"step {step}: {what} not finite in {bad}; {remedy}")

@@ -28,7 +28,8 @@ def plot_run(run) -> Path | None:
     run, stages = Path(run), {}
     for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        stages.setdefault(row["stage"], []).append(row)
+        if not row.get("skipped"):  # a step without a loss, or without a gradient
+            stages.setdefault(row["stage"], []).append(row)
     if (figure := new_figure(4 * max(1, len(stages)), 5)) is None:
         return None
     axes = figure.subplots(2, max(1, len(stages)), squeeze=False, sharex="col")

@@ -86,7 +86,8 @@ class ConsoleProgress(Silent):
 
     def _describe(self, log):
         seconds = sum(r.seconds for r in self.recent)
-        loss = sum(r.loss for r in self.recent) / len(self.recent)
+        losses = [r.loss for r in self.recent if not r.skipped]
+        loss = sum(losses) / max(1, len(losses))
         left = seconds / len(self.recent) * (self.n_steps - log.step - 1)
         speed = sum(r.tokens for r in self.recent) / max(seconds, 1e-9)
         return f"loss {loss:.3f}  rate {log.lr:.3g}  {speed:,.0f} tokens/s  {duration(left)} left"

@@ -65,6 +65,7 @@ class Training:
     ar: float = 0.0  # alpha of activation regularisation
     tar: float = 0.0  # beta of temporal activation regularisation
     dropouts: Dropouts = field(default_factory=Dropouts)
+    skip_nonfinite: int = 0  # so many steps whose loss or gradient is NaN or infinite may be left out; 0: none
 
 
 @dataclass(frozen=True)

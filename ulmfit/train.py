@@ -37,6 +37,7 @@ class StepLog(NamedTuple):
     tokens: int  # words this step has seen
     seconds: float
     penalty: float = 0.0  # what AR and TAR add to the loss, which is without them
+    skipped: str | None = None  # why nothing was changed, if it was not: recipes.Training.skip_nonfinite
 
 
 class Step(NamedTuple):
@@ -60,6 +61,10 @@ class LMTask:
     masks: MaskSource
     carry_type = LSTMState
     measure = "perplexity"  # what validation reports
+
+    def data(self) -> list:
+        """All that it learns from, as arrays."""
+        return list(self.batches.documents)
 
     def loss_and_grads(self, step, carry):
         """-> Step; with scale_lr, rates are in proportion to BPTT of variable length (Merity et al. 2017, 4.1)"""
@@ -85,6 +90,10 @@ class ClassifierTask:
     carry_type = RunningStats
     measure = "validation_error"  # what validation reports
 
+    def data(self) -> list:
+        """All that it learns from, as arrays."""
+        return [*self.batches.texts, self.batches.labels]
+
     def loss_and_grads(self, step, carry):
         """-> Step, with the gradients of the layer groups that this epoch trains"""
         batch, recipe, groups = self.batches[step], self.recipe, layer_groups(self.model)
@@ -104,36 +113,62 @@ class ClassifierTask:
         return Step(float(loss), grads, stats, int(batch.lengths.sum()), float(cache.penalty))
 
 
-def fit(task, optimizer, n_steps, *, carry=None, start=0):
+def fit(task, optimizer, n_steps, *, carry=None, start=0, skipped=0):
     """Train task.model in place, from step `start` to `n_steps`; yields (StepLog, carry) after every step.
 
-    A loss or gradient that is not finite never reaches the weights: NonFiniteError names the step and the tensors.
+    A loss, gradient or carry that is not finite never reaches the weights nor the next step. NonFiniteError names the
+    step, the layers and the tensors, after as many steps as the recipe lets skip; `skipped` of them have been before.
     """
     per_epoch = task.batches.steps_per_epoch
     rate = rate_function(task.recipe, n_steps, per_epoch, len(layer_groups(task.model)))
     for step in range(start, n_steps):
         began = time.perf_counter()
         made = task.loss_and_grads(step, carry)
-        lr, carry = rate(step) * made.lr_scale, made.carry
+        lr, norm, why = rate(step) * made.lr_scale, math.nan, None
         try:
-            norm = update(task, optimizer, made, lr)
+            norm, carry = update(task, optimizer, made, lr), made.carry
         except NonFiniteError as e:
-            remedy = "a lower learning rate or a smaller clip usually helps"
-            raise NonFiniteError(f"step {step}: {e}; {remedy}") from None
+            why, skipped = str(e), skipped + 1
+            if skipped > task.recipe.skip_nonfinite:
+                raise NonFiniteError(f"step {step}: {why}; {_remedy(skipped - 1)}") from None
         seconds = time.perf_counter() - began
-        yield StepLog(step, (step + 1) / per_epoch, made.loss, lr, norm, made.tokens, seconds, made.penalty), carry
+        log = StepLog(step, (step + 1) / per_epoch, made.loss, lr, norm, made.tokens, seconds, made.penalty, why)
+        yield log, carry
+
+
+def _remedy(skipped):
+    if skipped:
+        return f"it is number {skipped + 1} of such steps; a lower learning rate or a smaller clip usually helps"
+    return "a lower learning rate or a smaller clip usually helps; skip_nonfinite=N would leave out up to N such steps"
 
 
 def update(task, optimizer, made, lr) -> float:
     """Change task.model by what a step has made, a Step, at the rate `lr` of the top layer group -> the gradient's norm
-    before clipping. Raises NonFiniteError, and changes nothing, where the loss or a gradient is not finite."""
+    before clipping. Raises NonFiniteError, and changes nothing, where loss, gradient or carry are not finite."""
     recipe, params, groups = task.recipe, task.model.params, layer_groups(task.model)
     if not math.isfinite(made.loss):
-        bad = non_finite(params) or non_finite(made.grads) or ["the activations"]
-        raise NonFiniteError(f"the loss is {made.loss}; not finite: {', '.join(bad)}")
-    norm = clip_grad_norm(made.grads, recipe.clip)
+        bad = by_layer(non_finite(params) or non_finite(made.grads), groups) or "the activations"
+        raise NonFiniteError(f"the loss is {made.loss}; not finite: {bad}")
+    if bad := _non_finite_carry(made.carry):
+        raise NonFiniteError(f"what is carried to the next step is not finite: {bad}")
+    try:
+        norm = clip_grad_norm(made.grads, recipe.clip)
+    except NonFiniteError:
+        raise NonFiniteError(f"gradient is not finite in {by_layer(non_finite(made.grads), groups)}") from None
     optimizer.step(params, made.grads, lrs_by_name(groups, group_lrs(recipe, lr, len(groups))))
     return norm
+
+
+def by_layer(names, groups) -> str:
+    """Parameters in words, below their layer groups: "lstm_0 (encoder.lstm.weight_hh_l0), decoder (decoder.bias)" """
+    found = ((group.name, [name for name in group.params if name in names]) for group in groups)
+    return ", ".join(f"{layer} ({', '.join(tensors)})" for layer, tensors in found if tensors)
+
+
+def _non_finite_carry(carry):
+    arrays = {f"{field} of {type(pair).__name__} {n}": a for n, pair in enumerate(carry or ())
+              for field, a in pair._asdict().items()}  # fmt: skip
+    return ", ".join(non_finite(arrays))
 
 
 def lm_loss(model, batches: LMBatches) -> float:

@@ -4,11 +4,11 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError
+from .saving import save_text
 from .text import SPECIAL_TOKENS, UNK
 
 FORMAT, VERSION = "ulmfit-vocab", 1
@@ -91,13 +91,9 @@ class Vocab:
         """Write the vocabulary as JSON, one token a line; the file appears whole or not at all."""
         path = Path(path)
         content = {"format": FORMAT, "version": VERSION, "tokens": self.itos}
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-            os.replace(unfinished, path)
+            save_text(path, json.dumps(content, ensure_ascii=False, indent=0) + "\n")
         except OSError as error:
-            with suppress(OSError):
-                unfinished.unlink()
             raise InputError(f"{path}: cannot write here ({error.strerror}); choose another place") from error
 
     @classmethod

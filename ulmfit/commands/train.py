@@ -152,11 +152,12 @@ def _run(config, out, device=Device.cpu, **how):
 def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
     """run_experiment on the console: progress, and what stops it in words -> its metrics
 
-    go_on: what to advise after Ctrl-C; None: to resume the run, if there is one by then.
+    go_on: what to advise when it was stopped; None: to resume the run, if there is one by then.
     """
     import numpy as np
 
     from ..experiment import run_experiment
+    from ..interrupts import sigterm_raises
     from ..plots import plot_run
     from ..progress import ConsoleProgress
     from ..report import program
@@ -167,12 +168,17 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
         raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     progress = ConsoleProgress(console())
     try:
-        with np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
+        with sigterm_raises(), np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
             metrics = run_experiment(config, out, progress=progress, **how)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError) as e:
         began = (Path(out) / CONFIG).is_file()
         resume = f"{program()} run --resume --out {shlex.quote(str(out))}" if began else AGAIN
-        raise typer.Abort(f"stopped; to go on: {go_on or resume}") from None
+        if isinstance(e, KeyboardInterrupt):
+            raise typer.Abort(f"stopped; to go on: {go_on or resume}") from e
+        if isinstance(e, BrokenPipeError):  # not a file of ours
+            raise
+        e.strerror = f"{e.strerror or e}; when this is mended, to go on: {go_on or resume}"
+        raise
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
     finally:
