@@ -51,8 +51,9 @@ def pin(threads):
 
 
 def seconds_a_call(work, mode, calls, warm_up):
-    """The mean of so many calls. Calls for `warm_up` seconds go before them and do not count: others have used the cache
-    since the last turn, and threads that slept may wake on one processor, which the system takes a while to notice."""
+    """The mean of so many calls. Calls for `warm_up` seconds go before them and do not count: others have used the
+    cache since the last turn, and threads that slept may wake on one processor, which the system takes a while to
+    notice."""
     warm = time.perf_counter() + warm_up
     while time.perf_counter() < warm:
         work.call(mode)
