@@ -59,6 +59,10 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
                    "Numba: the weights packed once a call; a product and one pass over the gates a step"),
     Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
+    Implementation("cupy", "cupy_gates", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+                   "CUDA C++: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
+    Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install 'minilstm[numba,cuda13]'",
+                   "Numba CUDA: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
 )
 
 

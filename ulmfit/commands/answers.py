@@ -1,4 +1,4 @@
-"""What a trained model is asked for on the command line: predictions, an evaluation; and what this machine can do."""
+"""What a trained model is asked for on the command line: predictions, and an evaluation."""
 
 import contextlib
 import csv
@@ -120,25 +120,6 @@ def evaluate_file(console, file, run, *, as_json, **columns):
     for direction, error in alone.items():
         if len(alone) > 1:
             console.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
-
-
-def doctor(console):
-    """Versions, and every kernel with the reason for each that cannot run here."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from minilstm import available_kernels
-
-    from ..provenance import commit, version, versions
-
-    found = Table("what", "version", title="This machine")
-    for name, number in (versions() | {"matplotlib": version("matplotlib"), "commit": commit()}).items():
-        found.add_row(name, number or "not installed")
-    console.print(found)
-    kernels = Table("kernel", "device", "can it run here?", "what it is", title="Kernels")
-    for k in available_kernels():
-        kernels.add_row(k.name, k.device, Text("yes" if k.reason is None else f"no: {k.reason}"), Text(k.summary))
-    console.print(kernels)
 
 
 def _is_file(text):

@@ -55,9 +55,13 @@ def predict(
     predict_texts(rows, model, format.value, out)
 
 
-def doctor(device: DeviceOption = Device.cpu):
-    """What is installed here, and which kernels can run."""
-    from .answers import doctor as examine
+def doctor(
+    device: DeviceOption = Device.cpu,
+    json_: option(bool, "Print JSON instead of tables.", "--json") = False,
+):
+    """What is installed here, and whether it all works."""
+    from .doctor import examine
 
     check_device(device)
-    examine(console())
+    if not examine(console(), as_json=json_):
+        raise typer.Exit(1)

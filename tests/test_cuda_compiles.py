@@ -1,0 +1,160 @@
+"""Every .cu file, compiled for the GPUs it is meant for by nvcc and by NVRTC, which is what CuPy uses; neither needs a
+GPU. No kernel may spill registers to memory, nor take more of them, or of shared memory, than cuda_budget.toml says."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tomllib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGET = tomllib.loads((ROOT / "tests" / "cuda_budget.toml").read_text())
+FILES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
+GPUS = (75, 80, 86, 89, 90, 100)    # Turing, A100, GeForce 30, GeForce 40 and L4, H100 and H200, B200
+OPTIONS = ("-std=c++17", "-ftz=true")    # as CuPy compiles
+NVCC = shutil.which("nvcc")
+
+
+class Use(NamedTuple):
+    """What one kernel takes on one GPU, as ptxas says: bytes, and registers of a thread."""
+
+    kernel: str
+    gpu: int
+    registers: int
+    shared: int
+    spilled: int
+
+
+def uses(log, name_of):
+    """What `ptxas -v` has written; name_of: a kernel's name in the object file -> as in C++"""
+    found = []
+    for entry in re.split(r"Compiling entry function ", log)[1:]:
+        symbol, gpu = re.match(r"'(\w+)' for 'sm_(\d+)a?'", entry).groups()
+        spilled = sum(int(n) for n in re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", entry))
+        registers, rest = re.search(r"Used (\d+) registers(.*)", entry).groups()
+        shared = re.search(r"(\d+) bytes smem", rest)
+        found.append(Use(name_of(symbol), int(gpu), int(registers), int(shared[1]) if shared else 0, spilled))
+    return found
+
+
+def check(file, found, gpus):
+    """Every kernel of the file on every GPU, within its budget."""
+    budget = BUDGET[file]
+    assert {(use.kernel, use.gpu) for use in found} == {(kernel, gpu) for kernel in budget for gpu in gpus}
+    too_much = [
+        use for use in found
+        if use.spilled or use.registers > budget[use.kernel]["registers"] or use.shared > budget[use.kernel]["shared"]
+    ]  # fmt: skip
+    assert not too_much, "\n".join(f"{use}, allowed: {budget[use.kernel]}" for use in too_much)
+
+
+# --- the two compilers ------------------------------------------------------------------------------------------------
+
+
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("file", FILES)
+def test_nvcc_compiles_it_within_its_budget(file, tmp_path):
+    gpus = [gpu for gpu in GPUS if f"sm_{gpu}" in run(NVCC, "--list-gpu-code").split()]
+    # a host program that names a kernel is what makes nvcc compile a template
+    wanted = ", ".join(f"(void*)({kernel})" for kernel in BUDGET[file])
+    source = tmp_path / file
+    source.write_text(f'#include "{ROOT / "kernels" / file}"\nvoid* wanted[] = {{{wanted}}};\n')
+    targets = [f"-gencode=arch=compute_{gpu},code=sm_{gpu}" for gpu in gpus]
+    log = run(NVCC, *OPTIONS, "-Xptxas=-v", "-Werror=all-warnings", "-fatbin", *targets, source, "-o", tmp_path / "out")
+    symbols = sorted(set(re.findall(r"entry function '(\w+)'", log)))
+    readable = run("c++filt", input="\n".join(symbols)).splitlines()
+    names = {s: re.match(r"(?:void )?(.*?)\(", name)[1] for s, name in zip(symbols, readable, strict=True)}
+    check(file, uses(log, names.get), gpus)
+
+
+@cache
+def nvrtc():
+    """-> the library and the folders of CUDA's headers, from the packages nvidia-cuda-nvrtc and nvidia-cuda-runtime"""
+    spec = find_spec("nvidia")
+    homes = [home for place in (spec.submodule_search_locations if spec else []) for home in Path(place).iterdir()]
+    libraries = [path for home in homes for path in sorted(home.glob("lib/libnvrtc*.so.*")) if "alt" not in path.name]
+    if not libraries:
+        return None, []
+    folders = [home / "include" for home in homes if (home / "include").is_dir()]
+    *_, library = (ctypes.CDLL(str(path)) for path in libraries)    # libnvrtc-builtins comes first, and is found by it
+    return library, [*folders, *(f / "cccl" for f in folders if (f / "cccl").is_dir())]
+
+
+@pytest.mark.skipif(nvrtc()[0] is None, reason="pip install nvidia-cuda-nvrtc nvidia-cuda-runtime")
+@pytest.mark.parametrize("file", FILES)
+def test_nvrtc_compiles_it_within_its_budget(file):
+    library, _ = nvrtc()
+    n = ctypes.c_int()
+    assert library.nvrtcGetNumSupportedArchs(ctypes.byref(n)) == 0
+    known = (ctypes.c_int * n.value)()
+    assert library.nvrtcGetSupportedArchs(known) == 0
+    gpus = [gpu for gpu in GPUS if gpu in list(known)]
+    check(file, [use for gpu in gpus for use in compile_with_nvrtc(file, gpu)], gpus)
+
+
+def compile_with_nvrtc(file, gpu):
+    """-> what its kernels take, in the way in which CuPy's RawModule has it compiled"""
+    library, folders = nvrtc()
+    program, text = ctypes.c_void_p(), (ROOT / "kernels" / file).read_bytes()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), text, file.encode(), 0, None, None) == 0
+    for kernel in BUDGET[file]:
+        assert library.nvrtcAddNameExpression(program, kernel.encode()) == 0
+    options = [f"-arch=sm_{gpu}", "--ptxas-options=-v", *OPTIONS, *(f"-I{folder}" for folder in folders)]
+    options = [option.encode() for option in options]
+    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    log = log.value.decode()
+    assert status == 0, log
+    names, symbol = {}, ctypes.c_char_p()
+    for kernel in BUDGET[file]:
+        assert library.nvrtcGetLoweredName(program, kernel.encode(), ctypes.byref(symbol)) == 0
+        names[symbol.value.decode()] = kernel
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return uses(log, names.get)
+
+
+# --- the budget -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_kernel_of_every_file_has_a_budget(file):
+    text = (ROOT / "kernels" / file).read_text()
+    assert {kernel.split("<")[0] for kernel in BUDGET[file]} == set(re.findall(r"__global__ void (\w+)\(", text))
+
+
+LOG = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'spills' for 'sm_90'
+ptxas info    : Function properties for spills
+    16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 255 registers, used 1 barriers, 1024 bytes smem, 440 bytes cmem[0]
+ptxas info    : Compiling entry function 'modest' for 'sm_100a'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 8 registers
+"""
+
+
+def test_what_ptxas_says_is_understood_and_what_is_too_much_is_shown(monkeypatch):
+    spills, modest = uses(LOG, str.upper)
+    assert spills == ("SPILLS", 90, 255, 1024, 36) and modest == ("MODEST", 100, 8, 0, 0)
+    monkeypatch.setitem(BUDGET, "f.cu", {"SPILLS": {"registers": 255, "shared": 1024}})
+    check("f.cu", [spills._replace(spilled=0)], [90])
+    for worse in ({"spilled": 1}, {"spilled": 0, "registers": 256}, {"spilled": 0, "shared": 1025}):
+        with pytest.raises(AssertionError, match="kernel='SPILLS', gpu=90.*allowed: {'registers': 255"):
+            check("f.cu", [spills._replace(**worse)], [90])
+    with pytest.raises(AssertionError):    # one that was not compiled
+        check("f.cu", [], [90])

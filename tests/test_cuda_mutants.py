@@ -1,0 +1,82 @@
+"""Whether the tests of the CUDA kernels would notice a bug: they are planted, one at a time, and run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cuda_mutants
+import cuda_on_cpu
+import pytest
+from hypothesis import settings
+
+pytestmark = cuda_on_cpu.needs_gxx
+SAMPLE = 6    # every sixth bug; all of them where hypothesis draws many examples, too
+PROCESSES = os.cpu_count()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("helper", ["gates_on_cpu"])
+def test_at_least_95_of_100_bugs_are_caught(helper):
+    step = 1 if settings.default.max_examples > 100 else SAMPLE
+    with TemporaryDirectory() as folder:    # for the libraries with bugs
+        env = os.environ | {"TMPDIR": folder}
+        command = [sys.executable, cuda_mutants.__file__, helper]
+        started = [
+            subprocess.Popen([*command, str(step * i), str(step * PROCESSES)], env=env, stdout=-1, stderr=-1, text=True)
+            for i in range(PROCESSES)
+        ]
+        outputs = [process.communicate() for process in started]
+    for process, (_, stderr) in zip(started, outputs, strict=True):
+        assert process.returncode == 0, stderr
+    fates = [json.loads(line) for stdout, _ in outputs for line in stdout.splitlines()]
+    count = Counter(fate for fate, _ in fates)
+    survivors = "".join(bug for fate, bug in fates if fate == "survived")
+    assert count["caught"] + count["survived"] > 50 and count["refused"] < 0.1 * len(fates), count
+    assert count["caught"] >= 0.95 * (count["caught"] + count["survived"]), f"{count}, not caught:\n{survivors}"
+
+
+def test_bugs_are_planted_in_every_function():
+    """And in none of the comments or signatures; each in one place."""
+    import gates_on_cpu
+
+    lines = gates_on_cpu.CODE.splitlines()
+    functions = [i for i, line in enumerate(lines) if "__device__" in line or "__global__" in line]
+    planted = []
+    for what, code in cuda_mutants.mutants(gates_on_cpu.CODE):
+        changed = [i for i, (a, b) in enumerate(zip(lines, code.splitlines(), strict=True)) if a != b]
+        assert len(changed) == 1 and f"line {changed[0] + 1}:" in what
+        assert not lines[changed[0]].lstrip().startswith(("//", "__global__", "template", "#"))
+        planted += changed
+    for begin, end in zip(functions, [*functions[1:], len(lines)], strict=True):
+        assert any(begin < i < end for i in planted) or "reinterpret_cast" in lines[begin + 1], lines[begin]
+
+
+TELLING = """if True:
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import cuda_mutants, numpy as np
+
+    class module:
+        NAMES_FOR_BUGS = ["f"]
+
+        def check_bugs(kernels):
+            x = np.zeros(4, np.float32)
+            kernels("f")((1,), (4,), (x,))
+            assert (x == 1).all()
+
+    cuda_mutants.SECONDS = 1
+    for statement in "x[i] = 1", "x[i] = 2", "x[i] = z", "for (volatile int k = 0;;) k = 1", "*(float*)8 = 1":
+        code = "__global__ void f(float* x) { const int i = threadIdx.x; " + statement + "; }"
+        print(cuda_mutants.fate(module, code), flush=True)
+"""
+
+
+def test_what_a_bug_does_is_told(tmp_path):
+    """No bug, a wrong number, no C++, a loop without end, a crash."""
+    command, env = [sys.executable, "-c", TELLING, Path(__file__).parent], os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["survived", "caught", "refused", "caught", "caught"], done.stderr
