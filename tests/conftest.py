@@ -2,6 +2,7 @@
 what several test files share: tiny trained runs, and the scripts of benchmarks/."""
 
 import importlib
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from ulmfit.recipes import PAPER, ModelSize
 settings.register_profile("few", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
 settings.load_profile("few")
+
+# Whoever is started in the background of a shell ignores Ctrl-C, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
