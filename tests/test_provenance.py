@@ -7,13 +7,18 @@ import sys
 import numpy as np
 import pytest
 
+from minilstm import LSTM, num_threads
 from ulmfit import provenance
 from ulmfit.provenance import blas, commit, fingerprint, versions
 
 
 def test_versions_name_what_bears_on_a_result(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
-    found = versions()
+    with num_threads(3):
+        found = versions()
+    layer = LSTM(2, 2, rng=np.random.default_rng(0))
+    _, _, cache = layer.forward(np.zeros((1, 1, 2), np.float32))
+    assert (found["kernel"], found["threads"]) == (cache.recurrence.name, 3)
     assert found["numpy"] == np.__version__ and "cores" in found["processor"]
     assert found["blas"] == blas() and "OPENBLAS_NUM_THREADS=7" in found["blas"]
 
