@@ -1,8 +1,8 @@
 """The fast twins of the engine's computations, imported as `minilstm_kernels`.
 
 Each implementation is a module of plain functions that take and return arrays and tuples. This package imports
-nothing else of the project and keeps no state: it can be read, tested and timed alone. Importing it is cheap; a
-kernel's module, and with it Numba or CuPy, is imported when `load(name)` asks for it.
+nothing else of the project and keeps no state that a result depends on: it can be read, tested and timed alone.
+Importing it is cheap; a kernel's module, and with it Numba or CuPy, is imported when `load(name)` asks for it.
 
     import minilstm_kernels
     for name, device, summary, reason in minilstm_kernels.available(): ...

@@ -9,7 +9,6 @@ is, and when a compiled function of an earlier day may be used again.
 
 import hashlib
 import sys
-import time
 from pathlib import Path
 
 from numba import njit
@@ -63,20 +62,16 @@ class _Announcement(event.Listener):
     """Compiling takes seconds in which nothing seems to happen: one line says so, once, when it begins."""
 
     def __init__(self):
-        self.seconds, self._began, self._depth, self._said = 0.0, 0.0, 0, False
+        self._depth, self._said = 0, False
 
     def on_start(self, event):
-        if self._depth == 0:
-            self._began = time.perf_counter()
-            if not self._said and event.data["dispatcher"] in _announced:
-                self._said = True
-                print("minilstm: compiling the CPU kernels for this processor, once ...", file=sys.stderr)
+        if self._depth == 0 and not self._said and event.data["dispatcher"] in _announced:
+            self._said = True
+            print("minilstm: compiling the CPU kernels for this processor, once ...", file=sys.stderr)
         self._depth += 1
 
     def on_end(self, event):
         self._depth -= 1
-        if self._depth == 0:
-            self.seconds += time.perf_counter() - self._began
 
 
 _announced = set()

@@ -23,9 +23,10 @@ def linear_cross_entropy(x, weight, bias, targets, ignore_index, chunk, need_gra
     targets = plain(targets, np.int64)
     counted = np.ones(len(x), bool) if ignore_index is None else targets != ignore_index
     n, total = max(int(counted.sum()), 1), 0.0
-    dx, dweight, dbias = (empty(a.shape, x.dtype) for a in (x, weight, bias))
-    if not len(x):
-        dweight[:], dbias[:] = 0, 0
+    if need_grads:
+        dx, dweight, dbias = (empty(a.shape, x.dtype) for a in (x, weight, bias))
+        if not len(x):
+            dweight[:], dbias[:] = 0, 0
     logits = empty((min(chunk, len(x)), len(weight)), x.dtype)
     packed = packed_dx = None
     for start in range(0, len(x), chunk):

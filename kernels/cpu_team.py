@@ -19,6 +19,7 @@ import queue
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from operator import call
 
@@ -31,6 +32,7 @@ from numba.extending import intrinsic
 from .cpu_compile import has, inlined
 from .cpu_threads import get_num_threads
 
+_OPEN = 1 << 62      # at a barrier: more than it waits for, whoever is missing
 _LOOKS = 20_000      # at the counter before the core is offered to others, which can cost milliseconds
 
 
@@ -58,10 +60,13 @@ class _Team:
         while True:
             work, args, allowed, errors, finished = tasks.get()
             if allowed:                     # it was sent to another processor; it may go where it likes again
-                os.sched_setaffinity(0, allowed)
+                with suppress(OSError):
+                    os.sched_setaffinity(0, allowed)
             try:
                 work(*args)
             except BaseException as error:
+                _, _, counter = args[0]
+                counter[0] = _OPEN
                 errors.append(error)
             del work, args, errors          # or the last call's arrays would live until the next one
             self.processors[n] = _processor()
@@ -79,8 +84,9 @@ class _Team:
                 allowed = os.sched_getaffinity(0)
                 if allowed - taken:
                     last = min(allowed - taken)
-                    os.sched_setaffinity(self.threads[n].native_id, {last})
-                    moved[n] = allowed
+                    with suppress(OSError):     # some systems do not let a program choose
+                        os.sched_setaffinity(self.threads[n].native_id, {last})
+                        moved[n] = allowed
             taken.add(last)
         return moved
 
@@ -124,7 +130,8 @@ def _run_together(work, args, members):
     """Whatever happens to the caller, an error or Ctrl-C at any moment: all do their parts, and all have done them.
 
     A member without the others would wait at the first barrier for ever. So an interrupted caller goes on where he was
-    (an iterator knows what is left of it), and raises at the end.
+    (an iterator knows what is left of it), and raises at the end. Where it was his own part that was broken off, while
+    it was compiled or loaded, the barriers are opened: what the others make of it is thrown away.
     """
     _team.grow(members)
     members = min(members, 1 + len(_team.tasks))
@@ -145,6 +152,7 @@ def _run_together(work, args, members):
                     pass
             break
         except BaseException as error:
+            counter[0] = _OPEN
             errors.append(error)
     if errors:
         raise errors[0]

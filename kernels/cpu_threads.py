@@ -1,6 +1,7 @@
 """How many threads a call may use. (Without Numba, so that it can be set before anything is compiled.)"""
 
 import os
+from numbers import Integral
 
 _n_threads = None
 
@@ -8,9 +9,9 @@ _n_threads = None
 def set_num_threads(n: int | None):
     """From now on; None: the default again. Raises ValueError unless n is None or an integer from 1."""
     global _n_threads
-    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+    if n is not None and (not isinstance(n, Integral) or isinstance(n, bool) or n < 1):
         raise ValueError(f"threads: expected an integer from 1, or None, got {n!r}")
-    _n_threads = n
+    _n_threads = n if n is None else int(n)
 
 
 def get_num_threads() -> int:

@@ -9,8 +9,9 @@ very cores that the others now need, and everything takes several times as long.
 BLAS gets all n.
 
 Unless something is set, the kernels use the processors of this process, but no more than OMP_NUM_THREADS or
-OPENBLAS_NUM_THREADS say, and the BLAS is left as it is. `ulmfit` sets it when it starts. Results do not depend on it:
-the kernels give the same bits for any number of threads.
+OPENBLAS_NUM_THREADS say, and the BLAS is left as it is: a program that multiplies with NumPy between the layers should
+call `set_num_threads()` once, or its layers may take twice as long. `ulmfit` does so when it starts. Results do not
+depend on it: the kernels give the same bits for any number of threads.
 """
 
 from contextlib import contextmanager

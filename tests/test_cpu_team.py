@@ -3,6 +3,8 @@
 What could hang runs in a process of its own, which is given up after a while.
 """
 
+import subprocess
+import sys
 import threading
 import time
 from sys import getrefcount
@@ -191,6 +193,50 @@ def test_ctrl_c_at_any_moment_leaves_a_team_that_works():
     print(interrupted)
     """
     assert int(fresh_python(code)[0]) > 50
+
+
+@compiled
+def _meet(team):
+    barrier(1, team[1], team[2])
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_a_member_that_fails_before_a_barrier_keeps_nobody_there(who):
+    set_num_threads(3)
+
+    def fail(team):
+        if team[0] == who:
+            raise ZeroDivisionError("before the barrier")
+        _meet(team)
+
+    for _ in range(2):
+        error = within(60, lambda: run(fail))
+        assert isinstance(error, ZeroDivisionError)
+    assert within(10, run_slowly) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3])
+def test_ctrl_c_in_the_first_call_does_not_hang(seconds):
+    """It may come while Numba compiles or loads the caller's part. (What Numba makes of that is its own affair.)"""
+    code = f"""if True:
+    import faulthandler, os, signal, threading, time
+    import numpy as np
+    import minilstm_kernels
+    faulthandler.dump_traceback_later(100, exit=True)
+    lstm = minilstm_kernels.load("cpu")
+    minilstm_kernels.set_num_threads(2)
+    x, weight_ih, weight_hh, bias, h = (
+        np.zeros(shape, np.float32) for shape in ((8, 32, 64), (1024, 64), (1024, 256), (1024,), (32, 256))
+    )
+    def interrupt():
+        time.sleep({seconds})
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    lstm.layer_forward(x, weight_ih, weight_hh, bias, h, h)
+    time.sleep(2)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0 and "Timeout" not in done.stderr
 
 
 def test_threads_that_cannot_be_started_are_done_without(monkeypatch):
