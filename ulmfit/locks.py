@@ -24,7 +24,6 @@ def locked(folder, tell=print):
     """
     folder = Path(folder)
     made = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         fd = _take(folder, tell)
         try:
@@ -55,7 +54,7 @@ def _take(folder, tell):
     """-> the open lock file of a folder, locked"""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link would have us write elsewhere
     while True:
-        fd = os.open(folder / LOCK, flags, 0o666)
+        fd = _made_and_opened(folder, flags)
         try:
             if not _lock(fd, folder):
                 tell(NO_LOCKS.format(folder))
@@ -68,6 +67,18 @@ def _take(folder, tell):
             os.close(fd)
             raise
         os.close(fd)  # its last owner was just taking it away
+
+
+def _made_and_opened(folder, flags):
+    """-> the lock file of a folder, both made where they are missing"""
+    for attempts_left in reversed(range(100)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder / LOCK, flags, 0o666)
+        except (FileNotFoundError, FileExistsError):
+            if not attempts_left or folder.is_symlink() or folder.is_file():
+                raise
+            # else another run was just taking its empty folder away
 
 
 def _lock(fd, folder, *, shared=False) -> bool:
