@@ -40,6 +40,7 @@ class Implementation(NamedTuple):
     requires: tuple[str, ...]       # packages it imports
     install: str                    # what to type when one of them is missing
     summary: str
+    precisions: tuple[str, ...] = ()    # dtypes of 16 bits, besides float32 and float64
 
 
 class Availability(NamedTuple):
@@ -49,6 +50,7 @@ class Availability(NamedTuple):
     device: str
     summary: str
     reason: str | None
+    precisions: tuple[str, ...] = ()
 
 
 # The only place where a kernel is registered. In the order of preference, the best first.
@@ -60,7 +62,8 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
     Implementation("cupy", "cupy_gates", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
-                   "CUDA C++: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
+                   "CUDA C++: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU",
+                   ("float16", "bfloat16")),
     Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install 'minilstm[numba,cuda13]'",
                    "Numba CUDA: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
 )
@@ -96,8 +99,10 @@ def available(*, try_import: bool = False) -> list[Availability]:
     Looks for the required packages without importing them, which takes no time. That an installation is broken
     shows only with `try_import`, which imports every kernel and takes seconds, or in `load`.
     """
-    return [Availability(k.name, k.device, k.summary, _missing(k) or (try_import and _broken(k)) or None)
-            for k in IMPLEMENTATIONS]
+    return [
+        Availability(k.name, k.device, k.summary, _missing(k) or (try_import and _broken(k)) or None, k.precisions)
+        for k in IMPLEMENTATIONS
+    ]
 
 
 def load(name: str) -> ModuleType:

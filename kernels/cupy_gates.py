@@ -22,7 +22,8 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=2
     """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) on the host or None
     -> y (T,B,H), h_T (B,H), c_T (B,H), Saved (None with need_cache=False)
 
-    float32, float64, or float16 with c0 and c_T in float32. version: which gates_forward of lstm_gates.cu.
+    float32, float64, or float16 and bfloat16 with c0 and c_T in float32. version: which gates_forward of
+    lstm_gates.cu.
     """
     return gpu_recurrence.forward(LADDER[version], x_gates, weight_hh, h0, c0, lengths, need_cache)
 

@@ -14,7 +14,9 @@ from .gpu_device import cupy_with_a_gpu
 cupy = cupy_with_a_gpu()
 
 FOLDER = Path(__file__).parent
-STORAGE = {"float16": "__half", "float32": "float", "float64": "double"}    # what a dtype is called in a .cu file
+STORAGE = {    # what a dtype is called in a .cu file
+    "float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double",
+}  # fmt: skip
 NULL = np.uint64(0)    # a pointer to nothing: None would be taken for no argument at all
 
 

@@ -104,7 +104,7 @@ def _check_forward(gates, x_gates, weight_hh, h0, c0):
         if getattr(a, "ndim", None) != axes:
             raise ValueError(f"{name}: expected {axes} axes, got {getattr(a, 'shape', type(a).__name__)}")
     T, (B, H), dtype = len(x_gates), h0.shape, x_gates.dtype
-    if dtype not in gates.dtypes:
+    if dtype.name not in gates.dtypes:
         raise ValueError(f"x_gates: expected one of {', '.join(gates.dtypes)}, got {dtype}")
     _check(gates.xp, "x_gates", x_gates, (T, B, 4 * H), dtype)
     _check(gates.xp, "weight_hh", weight_hh, (4 * H, H), dtype)

@@ -15,7 +15,7 @@ import numpy as np
 from .arrays import get_array_module
 from .checks import check_float_array, check_lengths, check_size
 from .params import uniform
-from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence
+from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence, storage_dtype
 
 
 class LSTMState(NamedTuple):
@@ -39,7 +39,7 @@ def pair(name, state):
 class LSTMCache:
     """What `backward` needs of one call to `forward`, and what is worth looking at afterwards."""
 
-    x: np.ndarray  # (T, B, I), the caller's own array
+    x: np.ndarray  # (T, B, I), the caller's own array; in 16 bits, as weight_hh is, where the precision says so
     weight_hh: np.ndarray  # (4H, H), the effective weights: after weight drop
     weight_hh_mask: np.ndarray | None  # (4H, H), scaled
     lengths: np.ndarray | None  # (B,)
@@ -78,6 +78,10 @@ class LSTM:
     params: weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H,), bias_hh (4H,), all U(-1/sqrt(H), 1/sqrt(H)) at
     first, as `torch.nn.LSTM` does. They may be changed in place between a backward and the next forward.
     `rng` is used for initialisation alone; `kernel` is "auto" or a name of `minilstm.available_kernels()`.
+
+    precision: None, the arrays' own, or "float16" or "bfloat16" where a kernel offers it: the layer, whose arrays are
+    float32, then multiplies and keeps for backward in 16 bits, with sums and c in float32. float16 ends at 65504 and
+    begins at 6e-8: scale the loss up, and the gradients down again, where they are small.
     """
 
     def __init__(self, input_size, hidden_size, *, rng, dtype=np.float32, kernel="auto", precision=None):
@@ -85,6 +89,8 @@ class LSTM:
         self.input_size, self.hidden_size, self.dtype = input_size, hidden_size, np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"dtype: expected float32 or float64, got {self.dtype}")
+        if precision is not None and self.dtype != np.float32:
+            raise ValueError(f"precision: expected None for {self.dtype} arrays, got {precision!r}")
         self.kernel, self.precision = kernel, precision
         check_kernel(kernel, precision)
         I, H = input_size, hidden_size
@@ -117,14 +123,17 @@ class LSTM:
             weight_hh = weight_hh * weight_hh_mask
         weight_ih, bias = self.params["weight_ih"], self.params["bias_ih"] + self.params["bias_hh"]
         recurrence = get_recurrence(self.plan(x).kernel)
+        # c stays in the layer's own dtype
+        x, weight_ih, weight_hh, bias, h0 = self._as_stored(x, weight_ih, weight_hh, bias, h0)
         if hasattr(recurrence, "layer_forward"):
             y, h_T, c_T, saved = recurrence.layer_forward(x, weight_ih, weight_hh, bias, h0, c0, lengths, need_cache)
         else:
-            x_gates = x.reshape(T * B, I) @ weight_ih.T + bias  # (T*B, 4H)
+            (x_gates,) = self._as_stored(x.reshape(T * B, I) @ weight_ih.T + bias)  # (T*B, 4H)
             y, h_T, c_T, saved = recurrence.forward(
                 x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
             )
         cache = LSTMCache(x, weight_hh, weight_hh_mask, lengths, recurrence, saved) if need_cache else None
+        y, h_T = (a.astype(self.dtype, copy=False) for a in (y, h_T))
         return y, LSTMState(h_T, c_T), cache
 
     def backward(self, dy, dstate, cache, *, need_dx=True):
@@ -141,7 +150,7 @@ class LSTM:
         for name, d, shape in (("dy", dy, (T, B, H)), ("dstate.h", dh_T, (B, H)), ("dstate.c", dc_T, (B, H))):
             if d is not None:
                 check_float_array(name, d, shape, self.dtype)
-        weight_ih = self.params["weight_ih"]
+        weight_ih, dy, dh_T = self._as_stored(self.params["weight_ih"], dy, dh_T)
         if hasattr(cache.recurrence, "layer_backward"):
             dx, dh0, dc0, dweight_ih, dweight_hh, dbias = cache.recurrence.layer_backward(
                 dy, dh_T, dc_T, cache.saved, cache.x, weight_ih, cache.weight_hh, need_dx
@@ -152,12 +161,20 @@ class LSTM:
             # x_gates[t] + h[t] @ weight_hh.T, for all t at once
             dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
             # x_gates = x @ weight_ih.T + bias
-            dweight_ih, dbias = dgates.T @ cache.x.reshape(T * B, I), dgates.sum(axis=0)
+            dweight_ih, dbias = dgates.T @ cache.x.reshape(T * B, I), dgates.sum(axis=0, dtype=self.dtype)
             dx = (dgates @ weight_ih).reshape(T, B, I) if need_dx else None
+            dx, dh0, dweight_ih, dweight_hh = (
+                d if d is None else d.astype(self.dtype, copy=False) for d in (dx, dh0, dweight_ih, dweight_hh)
+            )
         if cache.weight_hh_mask is not None:
             dweight_hh *= cache.weight_hh_mask
         grads = {"weight_ih": dweight_ih, "weight_hh": dweight_hh, "bias_ih": dbias, "bias_hh": dbias.copy()}
         return dx, LSTMState(dh0, dc0), grads
+
+    def _as_stored(self, *arrays):
+        """The arrays in the dtype that the precision stores: themselves where there is none."""
+        storage = storage_dtype(self.precision, self.dtype)
+        return [a if a is None else a.astype(storage, copy=False) for a in arrays]
 
     def _check(self, x, state, lengths, weight_hh_mask):
         check_float_array("x", x, ("T", "B", self.input_size), self.dtype)

@@ -113,6 +113,7 @@ class KernelInfo(NamedTuple):
     device: str  # "cpu", "cuda" or "any"
     summary: str
     reason: str | None
+    precisions: tuple[str, ...] = ()  # what it offers besides the arrays' own: LSTM(precision=...)
 
 
 class Plan(NamedTuple):
@@ -128,7 +129,7 @@ def available_kernels() -> list[KernelInfo]:
     kernels, _ = registry()
     if kernels is None:
         return [reference]
-    return [reference, *(KernelInfo(k.name, k.device, k.summary, k.reason) for k in kernels.available())]
+    return [reference, *(KernelInfo(*k) for k in kernels.available())]
 
 
 def plan_recurrence(kernel: str, x, precision=None) -> Plan:
@@ -143,12 +144,15 @@ def plan_recurrence(kernel: str, x, precision=None) -> Plan:
     if kernel == "auto":
         missing = []
         for info in kernels.values():
-            if info.device != device:
+            if info.device != device or not offers(info, precision):
                 continue
             reason = info.reason or _load_error(info.name)
             if reason is None:
                 return Plan(info.name, f"auto: the fastest that runs on {device} arrays here ({info.summary})")
             missing.append(f"; {info.name}: {reason}")
+        if precision is not None:  # a wish, like a name: it is not dropped in silence
+            raise RuntimeError(f"precision {precision!r}: no kernel that runs on {device} arrays here offers it"
+                               + "".join(missing))  # fmt: skip
         return Plan("reference", "auto: nothing faster for these arrays" + "".join(missing))
     info = kernels[kernel]
     if info.reason is not None:
@@ -160,11 +164,34 @@ def plan_recurrence(kernel: str, x, precision=None) -> Plan:
 
 def check_kernel(kernel, precision):
     """Raise ValueError for a kernel or a precision that this version does not know."""
-    names = ["auto", *(k.name for k in available_kernels())]
+    kernels = {k.name: k for k in available_kernels()}
+    names = ["auto", *kernels]
     if kernel not in names:
         raise ValueError(f"kernel: expected one of {', '.join(names)}, got {kernel!r}")
-    if precision is not None:
-        raise ValueError(f"precision: no kernel here offers {precision!r}; expected None (the arrays' own)")
+    asked = kernels.values() if kernel == "auto" else [kernels[kernel]]
+    if not any(offers(k, precision) for k in asked):
+        known = sorted({p for k in asked for p in k.precisions})
+        expected = ", ".join(["None (the arrays' own)", *known])
+        raise ValueError(f"precision: kernel {kernel!r} does not offer {precision!r}; expected {expected}")
+
+
+def offers(info: KernelInfo, precision) -> bool:
+    """Can this kernel be asked for this precision? None, the arrays' own, can be asked of any."""
+    return precision is None or precision in info.precisions
+
+
+def storage_dtype(precision, dtype):
+    """In what an LSTM of this dtype stores, and multiplies, at this precision. RuntimeError where NumPy lacks it."""
+    if precision is None:
+        return dtype
+    if precision == "bfloat16":
+        try:
+            import ml_dtypes  # from here on NumPy, and CuPy since 14, know bfloat16
+
+            return np.dtype(ml_dtypes.bfloat16)
+        except ImportError:
+            raise RuntimeError("precision 'bfloat16' needs the package ml_dtypes: pip install ml_dtypes") from None
+    return np.dtype(precision)
 
 
 def get_recurrence(name: str) -> Recurrence:

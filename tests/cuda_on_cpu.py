@@ -81,8 +81,8 @@ def mismatch(letters, a):
         return None
     if not isinstance(a, np.ndarray):
         return type(a).__name__
-    number = letters.split()[-1].lstrip("*").replace("V2", "u2")    # NumPy has no bfloat16: its bits
-    if a.dtype.str[1:] != number or not a.flags.c_contiguous:
+    number = letters.split()[-1].lstrip("*").replace("V2", "u2")    # bfloat16, or its bits where NumPy has none
+    if a.dtype.str[1:].replace("V2", "u2") != number or not a.flags.c_contiguous:
         return f"{a.dtype} {a.shape}{'' if a.flags.c_contiguous else ', not contiguous'}"
     return None if "const" in letters or a.flags.writeable else "an array that may only be read"
 

@@ -61,7 +61,7 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch):
     other = Implementation("other", "cpu_other", "cpu", ("surely_not_installed",), "pip install it", "none")
     monkeypatch.setattr(minilstm_kernels, "IMPLEMENTATIONS", (other,))
     reason = "surely_not_installed is not installed: pip install it"
-    assert minilstm_kernels.available() == [("other", "cpu", "none", reason)]
+    assert minilstm_kernels.available() == [("other", "cpu", "none", reason, ())]
     with pytest.raises(ImportError, match=reason):
         minilstm_kernels.load("other")
 

@@ -228,7 +228,9 @@ def test_a_state_is_a_pair(state):
 
 @pytest.mark.parametrize("option, message", [
     ({"kernel": "nosuch"}, "kernel: expected one of auto, reference"),
-    ({"precision": "float16"}, "precision: no kernel here offers 'float16'"),
+    ({"precision": "int8"}, "precision: kernel 'auto' does not offer 'int8'; expected None .*bfloat16, float16"),
+    ({"precision": "float16", "kernel": "reference"}, "kernel 'reference' does not offer 'float16'; expected None"),
+    ({"precision": "float16", "dtype": np.float64}, "precision: expected None for float64"),
 ])  # fmt: skip
 def test_a_kernel_that_does_not_exist_is_refused_when_the_layer_is_made(option, message):
     with pytest.raises(ValueError, match=message):
