@@ -36,7 +36,7 @@ def measure(shape, size, updates, contenders, threads, effort, about):
         for name in names:
             workers[name].ask("forget_peak")
         seconds = {(MODE, name): s for name, s in time_in_turns(workers, names, MODE, effort).items()}
-        for name in names:
+        for _, name in seconds:
             peaks[MODE, name] = [workers[name].ask("peak_mb")]
     described = functools.partial(rows_of, "lm_step", problem | size, about=about)
     rows = described("milliseconds", milliseconds(seconds))

@@ -76,17 +76,24 @@ def admit(workers, contenders, shape, expected, tolerance, say=print) -> list[st
     return admitted
 
 
-def take_turns(asks, rounds) -> dict:
-    """{name: a function that takes a turn -> seconds} -> {name: the seconds of every round}"""
+def take_turns(asks, rounds, say=print) -> dict:
+    """{name: a function that takes a turn -> seconds} -> {name: the seconds of every round}
+
+    Who cannot go on is said, and left out: half of his rounds would not have met what the others met.
+    """
     seconds = {name: [] for name in asks}
     for _ in range(rounds):
-        for name, ask in asks.items():
-            seconds[name].append(ask())
+        for name in list(seconds):
+            try:
+                seconds[name].append(asks[name]())
+            except Refused as refused:
+                say(f"  left out while it was timed: {refused}")
+                del seconds[name]
     return seconds
 
 
-def time_in_turns(workers, names, mode, effort) -> dict:
-    """{name: seconds a call, in every round} of those who are admitted."""
+def time_in_turns(workers, names, mode, effort, say=print) -> dict:
+    """{name: seconds a call, in every round} of those who are admitted and stay to the end."""
 
     def turn(name, calls, warm_up=0.0):
         def ask():
@@ -96,12 +103,12 @@ def time_in_turns(workers, names, mode, effort) -> dict:
 
         return ask
 
-    first = {name: s for name, (s,) in take_turns({n: turn(n, 1) for n in names}, rounds=1).items()}  # does not count
+    first = {name: s for name, (s,) in take_turns({n: turn(n, 1) for n in names}, 1, say).items()}  # does not count
     warm_up = {name: WARM_UP if s < LONG else 0.0 for name, s in first.items()}
     calls = {name: min(max(1, round(TURN / max(s, 1e-9))), 1000) for name, s in first.items()}
     a_round = sum(warm_up[name] + s * calls[name] + REST for name, s in first.items())
     rounds = min(max(effort.rounds, math.floor(effort.seconds / max(a_round, 1e-9))), MOST_ROUNDS)
-    return take_turns({n: turn(n, calls[n], warm_up[n]) for n in names}, rounds)
+    return take_turns({n: turn(n, calls[n], warm_up[n]) for n in first}, rounds, say)
 
 
 def compare(workers, contenders, shape, expected, *, tolerance, effort, say=print) -> dict:
@@ -110,7 +117,7 @@ def compare(workers, contenders, shape, expected, *, tolerance, effort, say=prin
     return {
         (mode, name): seconds
         for mode in expected
-        for name, seconds in time_in_turns(workers, names, mode, effort).items()
+        for name, seconds in time_in_turns(workers, names, mode, effort, say).items()
     }
 
 

@@ -66,6 +66,19 @@ def test_contenders_take_turns(script):
     assert "".join(log) == "abcabcabc"
 
 
+def test_who_cannot_go_on_is_left_out_and_said(script):
+    harness, said, turns = script("harness"), [], [5, 6]
+
+    def dies_in_its_third_turn():
+        if turns:
+            return turns.pop()
+        raise harness.Refused("b: its process ended (exit code -9)")
+
+    asks = {"a": lambda: 1, "b": dies_in_its_third_turn, "c": lambda: 3}
+    assert harness.take_turns(asks, 4, said.append) == {"a": [1] * 4, "c": [3] * 4}
+    assert said == ["  left out while it was timed: b: its process ended (exit code -9)"]
+
+
 @pytest.mark.parametrize("effort, rounds", [((2, 0.0), 2), ((2, 2.0), 4), ((2, 1e9), 6)])
 def test_turns_of_quick_contenders_have_more_calls(effort, rounds, script, monkeypatch):
     """Each turn lasts about TURN, after a warm-up where a call is short. The first, which only finds out how long one
