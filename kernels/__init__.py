@@ -70,28 +70,26 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
 )
 
 
-# What else has a fast twin, all of them on the CPU by Numba: the function, and the file it stands in.
-TWINS: dict[str, str] = {
-    "linear_cross_entropy": "cpu_loss",
-    "dropout_mask": "cpu_masks",
-    "embedding_forward": "cpu_embedding",
-    "embedding_backward": "cpu_embedding",
-    "sum_of_squares": "cpu_passes",
-    "sgd": "cpu_optim",
-    "asgd": "cpu_optim",
-    "adam": "cpu_optim",
+# What else has a fast twin: the function, and the file that it stands in for arrays of each device.
+TWINS: dict[str, dict[str, str]] = {
+    "linear_cross_entropy": {"cpu": "cpu_loss", "cuda": "cupy_loss"},
+    "dropout_mask": {"cpu": "cpu_masks", "cuda": "cupy_masks"},
+    "embedding_forward": {"cpu": "cpu_embedding", "cuda": "cupy_embedding"},
+    "embedding_backward": {"cpu": "cpu_embedding", "cuda": "cupy_embedding"},
+    "sum_of_squares": {"cpu": "cpu_passes", "cuda": "cupy_optim"},
+    "sgd": {"cpu": "cpu_optim", "cuda": "cupy_optim"},
+    "asgd": {"cpu": "cpu_optim", "cuda": "cupy_optim"},
+    "adam": {"cpu": "cpu_optim", "cuda": "cupy_optim"},
 }
+_NEEDS_OF_TWINS = {"cpu": "cpu", "cuda": "cupy"}     # device -> the recurrence that needs the same packages
 
 
-def twin(name: str):
+def twin(name: str, device: str = "cpu"):
     """The function of this name in TWINS. Raises ImportError with the reason where it cannot run."""
-    if name not in _loaded:
-        load("cpu")
-        _loaded[name] = getattr(import_module(f".{TWINS[name]}", __name__), name)
-    return _loaded[name]
-
-
-_loaded: dict = {}
+    module = TWINS[name][device]
+    if f"{__name__}.{module}" not in sys.modules:
+        load(_NEEDS_OF_TWINS[device])
+    return getattr(import_module(f".{module}", __name__), name)
 
 
 def available(*, try_import: bool = False) -> list[Availability]:

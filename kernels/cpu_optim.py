@@ -2,11 +2,14 @@
 
 The formulas are those of minilstm/optim.py, where they are written out one operator at a time: Adam's are thirteen, and
 each goes over memory. What is alike for all numbers (rates, bias corrections) comes computed. All functions change p
-and the moments in place and return True, or change nothing and return None where `flat` says no.
+and the moments in place and return True, or change nothing and return None where `flat` says no. `scale` multiplies the
+gradient; where it is not finite, nothing changes.
 
 The results lie within four units in the last place (of the largest number) of the plain ones, because a product and a
 sum may be rounded together here. They have the same bits for any number of threads.
 """
+
+import math
 
 import numpy as np
 
@@ -15,10 +18,12 @@ from .cpu_passes import flat, own, worth
 from .cpu_team import run
 
 
-def sgd(p, g, velocity, lr, momentum, weight_decay):
+def sgd(p, g, velocity, lr, momentum, weight_decay, scale=1.0):
     """velocity: None without momentum"""
     if (arrays := flat(p, g) if velocity is None else flat(p, g, velocity)) is None:
         return None
+    if not _scale(arrays, scale):
+        return True
     lr, momentum, weight_decay = (p.dtype.type(factor) for factor in (lr, momentum, weight_decay))
     if velocity is None:
         run(_sgd, *arrays, lr, weight_decay, at_most=worth(p.size))
@@ -27,24 +32,35 @@ def sgd(p, g, velocity, lr, momentum, weight_decay):
     return True
 
 
-def asgd(p, g, mean, lr, weight_decay, n):
+def asgd(p, g, mean, lr, weight_decay, n, scale=1.0):
     """mean: of p, over n of its values with the new one; None: not yet"""
     if mean is None:
-        return sgd(p, g, None, lr, 0, weight_decay)
+        return sgd(p, g, None, lr, 0, weight_decay, scale)
     if (arrays := flat(p, g, mean)) is None:
         return None
+    if not _scale(arrays, scale):
+        return True
     lr, weight_decay, n = (p.dtype.type(factor) for factor in (lr, weight_decay, n))
     run(_asgd, *arrays, lr, weight_decay, n, at_most=worth(p.size))
     return True
 
 
-def adam(p, g, exp_avg, exp_avg_sq, betas, eps, weight_decay, shrink, step_size, correction):
+def adam(p, g, exp_avg, exp_avg_sq, betas, eps, weight_decay, shrink, step_size, correction, scale=1.0):
     """p = shrink * p - step_size * exp_avg / (correction * sqrt(exp_avg_sq) + eps); weight_decay is the gradient's"""
     if (arrays := flat(p, g, exp_avg, exp_avg_sq)) is None:
         return None
+    if not _scale(arrays, scale):
+        return True
     factors = (1 - betas[0], betas[1], 1 - betas[1], eps, weight_decay, shrink, step_size, correction)
     run(_adam, *arrays, *(p.dtype.type(factor) for factor in factors), at_most=worth(p.size))
     return True
+
+
+def _scale(arrays, scale):
+    """Put the gradient, the second of the arrays, to this scale -> is there to be an update?"""
+    if scale != 1:
+        arrays[1] = arrays[1] * arrays[1].dtype.type(scale)
+    return math.isfinite(scale)
 
 
 @compiled

@@ -90,10 +90,15 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
   return static_cast<unsigned __int128>(a) * b >> 64;
 }
 inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline unsigned __float_as_uint(float number) { return std::bit_cast<unsigned>(number); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 template <class T>
 T __ldg(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldcg(const T* p) {
   return *p;
 }
 

@@ -11,7 +11,7 @@ Reading order
     lstm, stack   the whole layer, and layers on top of each other
     gradcheck     why you may believe it
     embedding, linear, batchnorm, dropout, pooling, loss, regularization
-    params, optim, checkpoint
+    params, optim, clipping, checkpoint
     twins, threads          the way to the compiled kernels
 """
 
@@ -19,13 +19,14 @@ from .activations import relu_backward, relu_forward, sigmoid
 from .arrays import get_array_module, to_device, to_numpy
 from .batchnorm import BatchNorm, RunningStats
 from .checkpoint import CheckpointError, load_arrays, load_state_dict, save_arrays, to_state_dict
+from .clipping import NonFiniteError, clip_grad_norm, clip_scale, grad_norm
 from .dropout import MaskSource, dropout_backward, dropout_forward
 from .embedding import Embedding
 from .gradcheck import gradcheck
 from .linear import Linear
 from .loss import linear_cross_entropy, softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from .lstm import LSTM, LSTMCache, LSTMState
-from .optim import ASGD, SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm, triggered
+from .optim import ASGD, SGD, Adam, triggered
 from .params import count_params
 from .pooling import concat_pool_backward, concat_pool_forward
 from .recurrence import Plan, Recurrence, available_kernels
@@ -47,7 +48,7 @@ __all__ = [
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward", "linear_cross_entropy",
     "activation_regularization_forward", "activation_regularization_backward",
     "temporal_activation_regularization_forward", "temporal_activation_regularization_backward",
-    "SGD", "ASGD", "triggered", "Adam", "clip_grad_norm", "grad_norm", "NonFiniteError", "gradcheck",
+    "SGD", "ASGD", "triggered", "Adam", "clip_grad_norm", "clip_scale", "grad_norm", "NonFiniteError", "gradcheck",
     "save_arrays", "load_arrays", "CheckpointError", "to_state_dict", "load_state_dict", "count_params",
     "get_array_module", "to_device", "to_numpy", "get_num_threads", "set_num_threads", "num_threads",
 ]

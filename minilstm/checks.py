@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .arrays import is_cupy
+
 
 def check_size(name, n):
     """Raise unless `n` is an integer from 1."""
@@ -53,11 +55,12 @@ def check_mask(name, mask, x):
 
 
 def check_ids(name, ids, n, what="rows"):
-    """Raise unless `ids` is an integer array with all values in 0..n-1."""
+    """Raise unless `ids` is an integer array with all values in 0..n-1. Those of an array on the device are not looked
+    at, because that would mean to wait for it: whoever puts it there has checked them."""
     if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
         got = getattr(ids, "dtype", type(ids).__name__)
         raise TypeError(f"{name}: expected an array of integers, got {got}")
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
+    if not is_cupy(ids) and ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         bad = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         raise IndexError(f"{name}: expected ids in 0..{n - 1} ({n} {what}), got {bad}")
 

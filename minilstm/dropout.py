@@ -15,6 +15,7 @@ import zlib
 
 import numpy as np
 
+from .arrays import to_device
 from .checks import check_mask
 from .twins import twin
 
@@ -46,11 +47,14 @@ class MaskSource:
     Nothing is carried from call to call: a resumed run has its masks for free.
     """
 
-    def __init__(self, seed: int, *, kernel="auto"):
-        """kernel: "auto" draws with the compiled twin where there is one, "reference" with NumPy; the bits are equal"""
+    def __init__(self, seed: int, *, kernel="auto", device="cpu"):
+        """kernel: "auto" draws with the compiled twin where there is one, "reference" with NumPy; the bits are equal.
+        device: where the masks are wanted, "cpu" or "cuda"."""
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed: expected an integer in 0..2**64-1, got {seed}")
-        self.seed, self.kernel = seed, kernel
+        if device not in ("cpu", "cuda"):
+            raise ValueError(f'device: expected "cpu" or "cuda", got {device!r}')
+        self.seed, self.kernel, self.device = seed, kernel, device
 
     def mask(self, kind: str, shape, p: float, *, step: int, layer: int = 0, dtype=np.float32):
         """A scaled mask of this shape, or None where p is 0. Raises ValueError unless 0 <= p < 1."""
@@ -60,13 +64,13 @@ class MaskSource:
         if threshold == 0:
             return None
         scale = 65536 / (65536 - threshold)
-        compiled = twin("dropout_mask", self.kernel)
+        compiled = twin("dropout_mask", self.kernel, device=self.device)
         if compiled is not None:
             mask = compiled(shape, dtype, self._key(kind, layer), np.uint64(step), threshold, scale)
             if mask is not None:
                 return mask
         numbers = self._uint16(kind, layer, step, math.prod(shape))
-        return np.where(numbers < threshold, 0, np.asarray(scale, dtype)).reshape(shape)
+        return to_device(np.where(numbers < threshold, 0, np.asarray(scale, dtype)).reshape(shape), self.device)
 
     def _uint16(self, kind, layer, step, n):
         """n 16-bit numbers."""

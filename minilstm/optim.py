@@ -1,23 +1,23 @@
-"""SGD, averaged SGD and Adam with one learning rate per parameter, and gradient clipping.
+"""SGD, averaged SGD and Adam with one learning rate per parameter.
 
 `step(params, grads, lrs)` changes `params` in place and touches only what is in `grads`: a frozen parameter is one
 whose gradient is absent, and neither its value nor its moments nor its step count move.
+
+`step(..., scale=)` multiplies every gradient first, by 1 or by what `clipping.clip_scale` makes of their norm. It may
+be a number on the device, for which nobody waits; where it is not finite, no parameter and no moment changes. Since the
+host has not seen it, steps are counted when they are tried, on every device.
 
 kernel: "auto" takes the compiled twins, which go over memory once, for large parameters; "reference" the code here.
 """
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 
-from .arrays import get_array_module
+from .arrays import get_array_module, is_cupy
 from .checks import check_number, check_shape
-from .params import non_finite
 from .twins import twin
-
-
-class NonFiniteError(FloatingPointError):
-    """A NaN or an infinity where there must be none; the message names the tensors."""
 
 
 class SGD:
@@ -28,22 +28,24 @@ class SGD:
         self.momentum, self.weight_decay, self.kernel = momentum, weight_decay, kernel
         self.state = {"momentum": {}}  # moment -> parameter name -> array
 
-    def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
-        parameter or a rate, ValueError for a rate below zero."""
+    def step(self, params, grads, lrs, *, scale=1.0):
+        """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
+        gradient without a parameter or a rate, ValueError for a rate below zero."""
         compiled = twin("sgd", self.kernel, *grads.values())
         for name, g in grads.items():
             p, lr = _checked(params, name, g), _rate(lrs, name)
             v = _moment(self.state["momentum"], name, p) if self.momentum else None
-            if compiled is not None and compiled(p, g, v, lr, self.momentum, self.weight_decay):
+            if compiled is not None and compiled(p, g, v, lr, self.momentum, self.weight_decay, scale):
                 continue
-            if self.weight_decay:
-                g = g + self.weight_decay * p
-            if self.momentum:
-                v *= self.momentum
-                v += g
-                g = v
-            p -= lr * g
+            with _only_if_finite(scale, p, v):
+                g = _scaled(g, scale)
+                if self.weight_decay:
+                    g = g + self.weight_decay * p
+                if self.momentum:
+                    v *= self.momentum
+                    v += g
+                    g = v
+                p -= lr * g
 
 
 class ASGD:
@@ -59,20 +61,22 @@ class ASGD:
         self.t0, self.weight_decay, self.kernel = t0, weight_decay, kernel
         self.state = {"ax": {}, "step": {}}
 
-    def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
-        parameter or a rate, ValueError for a rate below zero."""
+    def step(self, params, grads, lrs, *, scale=1.0):
+        """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
+        gradient without a parameter or a rate, ValueError for a rate below zero."""
         means, compiled = self.state["ax"], twin("asgd", self.kernel, *grads.values())
         for name, g in grads.items():
             p, lr = _checked(params, name, g), _rate(lrs, name)
             n = _count(self.state["step"], name) - 1 - self.t0  # from -t0 on: of how many values the mean is, if of any
             mean = means.get(name) if n > 1 else None
-            if compiled is None or not compiled(p, g, mean, lr, self.weight_decay, n):
-                if self.weight_decay:
-                    g = g + self.weight_decay * p
-                p -= lr * g
-                if mean is not None:
-                    mean += (p - mean) / n
+            if compiled is None or not compiled(p, g, mean, lr, self.weight_decay, n, scale):
+                with _only_if_finite(scale, p, mean):
+                    g = _scaled(g, scale)
+                    if self.weight_decay:
+                        g = g + self.weight_decay * p
+                    p -= lr * g
+                    if mean is not None:
+                        mean += (p - mean) / n
             if mean is None and n >= 0:  # PyTorch's mean of step t0 + 1 is forgotten at step t0 + 2
                 means[name] = p.copy()
 
@@ -106,9 +110,9 @@ class Adam:
         self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
         self.state = {"exp_avg": {}, "exp_avg_sq": {}, "step": {}}
 
-    def step(self, params, grads, lrs):
-        """lrs: one rate for all, or one per parameter name. Raises KeyError for a gradient without a
-        parameter or a rate, ValueError for a rate below zero."""
+    def step(self, params, grads, lrs, *, scale=1.0):
+        """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
+        gradient without a parameter or a rate, ValueError for a rate below zero."""
         beta1, beta2 = self.betas
         decay, shrinkage = (0.0, self.weight_decay) if self.decoupled_weight_decay else (self.weight_decay, 0.0)
         compiled = twin("adam", self.kernel, *grads.values())
@@ -119,21 +123,23 @@ class Adam:
             # p -= lr * m_hat / (sqrt(v_hat) + eps), the hats being the bias corrections
             step_size, correction = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
             if compiled is not None and compiled(
-                p, g, m, v, self.betas, self.eps, decay, 1 - lr * shrinkage, step_size, correction
+                p, g, m, v, self.betas, self.eps, decay, 1 - lr * shrinkage, step_size, correction, scale
             ):
                 continue
-            if shrinkage:
-                p *= 1 - lr * shrinkage
-            if decay:
-                g = g + decay * p
-            # m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g**2
-            m += (1 - beta1) * (g - m)
-            v *= beta2
-            v += (1 - beta2) * (g * g)
-            denominator = get_array_module(p).sqrt(v)
-            denominator *= correction
-            denominator += self.eps
-            p -= step_size * (m / denominator)
+            with _only_if_finite(scale, p, m, v):
+                g = _scaled(g, scale)
+                if shrinkage:
+                    p *= 1 - lr * shrinkage
+                if decay:
+                    g = g + decay * p
+                # m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g**2
+                m += (1 - beta1) * (g - m)
+                v *= beta2
+                v += (1 - beta2) * (g * g)
+                denominator = get_array_module(p).sqrt(v)
+                denominator *= correction
+                denominator += self.eps
+                p -= step_size * (m / denominator)
 
 
 def _checked(params, name, g):
@@ -167,32 +173,21 @@ def _count(counts, name):
     return int(count)
 
 
-def grad_norm(grads, *, kernel="auto") -> float:
-    """The Euclidean norm of all gradients together, inf or NaN if any of them is not finite."""
-    compiled = twin("sum_of_squares", kernel, *grads.values())
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = sum(_sum_of_squares(g, compiled) for g in grads.values())
-        if math.isfinite(total) or non_finite(grads):
-            return math.sqrt(total)
-        # finite, but its square is not: once more, in units of the largest number
-        largest = max(float(abs(g).max()) for g in grads.values() if g.size)
-        return largest * math.sqrt(sum(float(((g / largest) ** 2).sum()) for g in grads.values()))
+def _scaled(g, scale):
+    if is_cupy(scale):
+        return g * scale.astype(g.dtype)
+    return g if scale == 1 else g * g.dtype.type(scale)
 
 
-def _sum_of_squares(g, compiled):
-    total = None if compiled is None else compiled(g)
-    return float((g * g).sum()) if total is None else total
-
-
-def clip_grad_norm(grads, max_norm, *, kernel="auto") -> float:
-    """Scale all gradients in place so that their norm is at most `max_norm` (None: no clipping) -> the norm before.
-
-    Raises NonFiniteError, naming the gradients, when one holds a NaN or an infinity: no update is ever made of those.
-    """
-    norm = grad_norm(grads, kernel=kernel)
-    if not math.isfinite(norm):
-        raise NonFiniteError("gradient is not finite in " + ", ".join(non_finite(grads)))
-    if max_norm is not None and norm > max_norm:
-        for g in grads.values():
-            g *= max_norm / norm
-    return norm
+@contextmanager
+def _only_if_finite(scale, *arrays):
+    """What this block does to the arrays (None: there is none) is undone where the scale is not finite."""
+    if not is_cupy(scale) and math.isfinite(scale):
+        yield
+        return
+    arrays = [a for a in arrays if a is not None]
+    xp, before = get_array_module(*arrays), [a.copy() for a in arrays]
+    with np.errstate(all="ignore"):
+        yield
+    for a, b in zip(arrays, before, strict=True):
+        xp.copyto(a, b, where=~xp.isfinite(scale))

@@ -52,23 +52,25 @@ def temporal_activation_regularization_backward(dpenalty, cache):
 
 
 def _inside(y, lengths):
-    """(T, B, 1) booleans: is this step one of its row's? None where all are. Raises for arguments that do not fit."""
+    """(T, B, 1) booleans on the host: is this step one of its row's? None where all are. Raises for arguments that do
+    not fit."""
     check_float_array("y", y, ("T", "B", "H"))
     lengths = check_lengths(lengths, *y.shape[:2])
-    if lengths is None:
-        return None
-    return get_array_module(y).asarray(np.arange(len(y))[:, None, None] < lengths[:, None])
+    return None if lengths is None else np.arange(len(y))[:, None, None] < lengths[:, None]
 
 
 def _zero_outside(x, inside):
-    return x if inside is None else get_array_module(x).where(inside, x, 0)
+    if inside is None:
+        return x
+    xp = get_array_module(x)
+    return xp.where(xp.asarray(inside), x, 0)
 
 
 def _sum_of_squares(x, kernel):
-    """A number of the type of x."""
+    """A number of the type of x, where x is."""
     compiled = twin("sum_of_squares", kernel, x)
     total = None if compiled is None else compiled(x)
-    return (x * x).sum() if total is None else x.dtype.type(total)
+    return (x * x).sum() if total is None else get_array_module(x).asarray(total, x.dtype)[()]
 
 
 def _count(x, inside):

@@ -1,7 +1,7 @@
 """The way to `kernels/`: the one place of the engine that knows the package of fast twins.
 
-Recurrences are chosen by name (recurrence.py). For every other computation there is at most one twin on the CPU, and
-`twin` says whether it is to be used; the plain code stands beside the call.
+Recurrences are chosen by name (recurrence.py). For every other computation there is at most one twin on each device,
+and `twin` says whether it is to be used; the plain code stands beside the call.
 """
 
 import importlib
@@ -12,34 +12,37 @@ from pathlib import Path
 from .arrays import is_cupy
 
 
-def twin(name, kernel, *arrays):
+def twin(name, kernel, *arrays, device=None):
     """The compiled function of this name for these arrays, or None: then the plain code is to be used.
 
-    kernel: "auto" takes it where it can run, "cpu" insists (RuntimeError with the reason), "reference" and the other
-    kernels are for those who want the plain code. ValueError for a name that there is not.
+    kernel: "auto" takes it where it can run; "cpu", and the name of any kernel for the GPU, insist on it for arrays of
+    their device (RuntimeError with the reason); "reference" and the other names are for those who want the plain code.
+    device: where the result is wanted, if there are no arrays to say so. ValueError for a name that there is not.
     """
-    if kernel not in ("auto", "cpu"):
-        if kernel != "reference":
-            _check_known(kernel)
-        return None
-    if any(is_cupy(a) for a in arrays):
+    if device is None:
+        device = "cuda" if any(is_cupy(a) for a in arrays) else "cpu"
+    if kernel != "auto" and _device_of_twins(kernel) != device:
         return None
     kernels, reason = registry()
     try:
         if kernels is not None:
-            return kernels.twin(name)
+            return kernels.twin(name, device)
     except ImportError as e:
         reason = str(e)
-    if kernel == "cpu":
-        raise RuntimeError(f"kernel 'cpu' cannot run here: {reason}")
+    if kernel != "auto":
+        raise RuntimeError(f"kernel {kernel!r} cannot run here: {reason}")
     return None
 
 
-def _check_known(kernel):
+def _device_of_twins(kernel):
+    """The device whose twins go with a kernel, or None."""
+    if kernel in ("cpu", "reference"):
+        return "cpu" if kernel == "cpu" else None
     kernels, _ = registry()
-    names = ["auto", "reference", *(k.name for k in kernels.IMPLEMENTATIONS)] if kernels else ["auto", "reference"]
-    if kernel not in names:
-        raise ValueError(f"kernel: expected one of {', '.join(names)}, got {kernel!r}")
+    devices = {k.name: k.device for k in kernels.IMPLEMENTATIONS} if kernels else {}
+    if kernel not in devices:
+        raise ValueError(f"kernel: expected one of {', '.join(['auto', 'reference', *devices])}, got {kernel!r}")
+    return "cuda" if devices[kernel] == "cuda" else None
 
 
 def registry():

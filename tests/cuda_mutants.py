@@ -23,8 +23,13 @@ RULES = [
     ("* is +", r" \* ", " + "),
     ("/ is *", r" / ", " * "),
     ("+= is -=", r" \+= ", " -= "),
+    ("-= is +=", r" -= ", " += "),
     ("*= is =", r" \*= ", " = "),
-    ("an index is one too large", r"\[(?!4\]|i, f)([^][]+)\]", r"[\1 + 1]"),    # [4] is the size of an array
+    ("^ is +", r" \^ ", " + "),
+    ("& is |", r" & ", " | "),
+    ("&& is ||", r" && ", " || "),
+    ("max is min", r"\bmax\(", "min("),
+    ("an index is one too large", r"\[(?!4\]|32\]|i, f)([^][]+)\]", r"[\1 + 1]"),    # [4] is a size
     ("i is f", r"\.i\b", ".f"),
     ("f is i", r"(?<!\d)\.f\b", ".i"),
     ("g is o", r"\.g\b", ".o"),
@@ -36,6 +41,8 @@ RULES = [
     ("2 is 1", r"\b2\b", "1"),
     ("3 is 2", r"\b3\b", "2"),
     ("4 is 3", r"\b4\b", "3"),
+    ("16 is 15", r"\b16\b", "15"),
+    ("32 is 16", r"\b32\b(?!\])", "16"),
     ("a choice is turned round", r"\? ([^:;()]+) : ([^;,()]+)(?=[;,)])", r"? \2 : \1"),
     ("the state before is the state after", r"\b([ch])_prev\b(?=[ \[])", r"\1"),
     ("the state after is the state before", r"(?<=[\w<>]\()c( \+ unit\)|\[unit\]\))", r"c_prev\1"),
@@ -58,11 +65,12 @@ def mutants(code):
 
 
 def _statements(code):
-    """-> (where it begins, line) for every line of a function's body"""
-    start = 0
+    """-> (where it begins, line) for every line of a function's body that g++ sees"""
+    start, is_hidden = 0, False
     for line in code.splitlines(keepends=True):
+        is_hidden = not line.startswith(("#else", "#endif")) and (is_hidden or line.startswith("#ifdef __CUDACC__"))
         is_parameter = re.match(r" +(const )?(arithmetic|int\*|S\*)", line)
-        if line.startswith("  ") and not is_parameter and "using" not in line:
+        if line.startswith("  ") and not is_parameter and not is_hidden and "using" not in line:
             yield start, line
         start += len(line)
 

@@ -6,6 +6,7 @@ be recorded, and then replayed by a program of their own under a sanitizer. A st
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -39,11 +40,41 @@ class RawModule:
         return Kernel(self, self.names.index(name))
 
 
+class Handle(NamedTuple):
+    """`cupy.cuda.Function`"""
+
+    ptr: int
+
+
+non_portable = set()    # handles of kernels that may have clusters of more than 8 blocks
+
+
+def func_set_attribute(ptr, attribute, value):
+    """`cupy_backends.cuda.api.driver.funcSetAttribute`"""
+    assert (attribute, value) == (14, 1), "CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED"
+    non_portable.add(Handle(ptr))
+
+
+class Addresses(np.ndarray):
+    """(n,) addresses of arrays, as an argument; the arrays are recorded with it."""
+
+    arrays: list
+
+
+def addresses_of(arrays):
+    """-> Addresses; 0 for None"""
+    table = np.array([0 if a is None else a.ctypes.data for a in arrays], np.uint64).view(Addresses)
+    table.arrays = arrays
+    return table
+
+
 class Kernel:
     """`cupy.RawKernel`, called with the sizes of the grid and of a block and the arguments."""
 
     def __init__(self, module, k):
-        self.module, self.name = module, module.names[k]
+        self.module, self.name, self.kernel = module, module.names[k], Handle(id(self))
+        self.max_dynamic_shared_size_bytes = 48 * 1024    # as long as nobody asks for more
+        self.cluster = getattr(module.library, f"cluster_{k}")()    # blocks, that launches have to be multiples of
         self._launch, signature = (getattr(module.library, f"{what}_{k}") for what in ("launch", "signature"))
         self._launch.restype = signature.restype = ctypes.c_char_p
         self._launch.argtypes = [ctypes.c_uint * 6, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
@@ -56,14 +87,21 @@ class Kernel:
         """
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters")
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise RuntimeError(f"{self.name}: {shared_mem} bytes of shared memory that were not asked for")
+        if self.cluster > 8 and self.kernel not in non_portable:
+            raise RuntimeError(f"{self.name}: a cluster of {self.cluster} blocks that was not asked for")
         sizes = (*grid, 1, 1)[:3] + (*block, 1, 1)[:3]
         for i, (letters, a) in enumerate(zip(self.parameters, args, strict=True)):
             complaint = mismatch(letters, a)
             if complaint:
                 raise TypeError(f"{self.name}: argument {i}: expected {letters}, got {complaint}")
         if _recorded is not None:
-            kept = {id(a): np.array(a) for a in args}    # an array that is passed twice stays one array
-            _recorded.append(Launch(self.module, self.name, sizes, shared_mem, [kept[id(a)] for a in args]))
+            # an array that is passed twice stays one array, and one of shape () is told from a scalar
+            kept = {id(a): np.array(a, ndmin=isinstance(a, np.ndarray)) for a in args}
+            pointed = [(i, k, np.array(p)) for i, a in enumerate(args) if isinstance(a, Addresses)
+                       for k, p in enumerate(a.arrays) if p is not None]  # fmt: skip
+            _recorded.append(Launch(self.module, self.name, sizes, shared_mem, [kept[id(a)] for a in args], pointed))
         bits = [np.array(a.ctypes.data if isinstance(a, np.ndarray) else a) for a in args]
         pointers = (ctypes.c_void_p * len(bits))(*(b.ctypes.data for b in bits))
         cooperative = self.module.cooperative
@@ -90,9 +128,18 @@ def mismatch(letters, a):
 # --- building ---------------------------------------------------------------------------------------------------------
 
 
+CLUSTER = re.compile(r"(template <[^{};()]*>\s+)?__cluster_dims__\(([^,()]+), 1, 1\)[^{};]*?__global__ void (\w+)\(")
+
+
 def with_exports(code, names):
-    exports = "".join(f"ON_CPU_EXPORT({k}, {name})\n" for k, name in enumerate(names))
-    return f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{code}\n{exports}'
+    """The text, and for each kernel what launches it; with the size of its clusters, which the text says for NVCC."""
+    sizes = {kernel: (header, size) for header, size, kernel in CLUSTER.findall(code)}
+    exports = [f"{header}constexpr unsigned clusters_of_{kernel}() {{ return {size}; }}\n"
+               for kernel, (header, size) in sizes.items()]  # fmt: skip
+    for k, name in enumerate(names):
+        cluster = f"(clusters_of_{name}())" if name.split("<")[0] in sizes else "1"
+        exports.append(f"ON_CPU_EXPORT({k}, {cluster}, {name})\n")
+    return f'#include "cuda_on_cpu.h"\n#line 1 "kernel.cu"\n{code}\n{"".join(exports)}'
 
 
 def build(text, flags, *link):
@@ -103,7 +150,8 @@ def build(text, flags, *link):
 
 def compiled(text, flags, *objects):
     """The file that g++ makes of a text; made once for each text, headers, flags and compiler."""
-    parts = [text, *flags, *FLAGS, *map(str, objects), _surroundings()]
+    included = [(KERNELS / name).read_text(encoding="utf-8") for name in re.findall(r'#include "(\w+\.cu)"', text)]
+    parts = [text, *included, *flags, *FLAGS, *map(str, objects), _surroundings()]
     path = _folder() / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     if not path.exists():
         made = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
@@ -139,6 +187,7 @@ class Launch(NamedTuple):
     sizes: tuple
     shared_mem: int
     args: list
+    pointed: list = []    # argument, place in it, the array whose address is there
 
 
 _recorded = None
@@ -172,6 +221,12 @@ int main() {
       const int64_t bytes = next<int64_t>();    // or the number of the argument that is the same array
       if (bytes < 0) memory.push_back(memory[-bytes - 1]);
       else if (memory.push_back(malloc(bytes)); fread(memory.back(), 1, bytes, stdin) != size_t(bytes)) exit(3);
+    }
+    for (uint32_t pointed = next<uint32_t>(); pointed--;) {    // arrays whose addresses are in an argument
+      const uint32_t i = next<uint32_t>(), k = next<uint32_t>();
+      const int64_t bytes = next<int64_t>();
+      static_cast<void**>(memory[i])[k] = memory.emplace_back(malloc(bytes));
+      if (fread(memory.back(), 1, bytes, stdin) != size_t(bytes)) exit(3);
     }
     std::vector<bool> array(scalars.size());
     for (size_t i = 0; i < array.size(); i++)
@@ -213,4 +268,6 @@ def _on_tape(launch, names):
         else:
             seen[id(a)] = i
             tape.append(struct.pack("q", a.nbytes) + a.tobytes())
+    tape.append(struct.pack("I", len(launch.pointed)))
+    tape += [struct.pack("IIq", i, k, a.nbytes) + a.tobytes() for i, k, a in launch.pointed]
     return b"".join([*tape, bytes(a.ndim > 0 for a in launch.args)])

@@ -65,10 +65,12 @@ NAMES = [rung.name(direction) for direction in ("forward", "backward") for rung 
 
 
 class Between:
-    """An array between NaNs, in memory that begins at a multiple of 16 bytes."""
+    """An array between NaNs, or between other numbers, in memory that begins at a multiple of 16 bytes. NaNs show who
+    reads there; but a NaN made of one has the same bits, so that whoever writes it there is not seen."""
 
-    def __init__(self, array):
-        self.memory = np.full(array.nbytes + 2 * MARGIN + 16, 0xFF, np.uint8)
+    def __init__(self, array, around=0xFF):
+        self.around = around
+        self.memory = np.full(array.nbytes + 2 * MARGIN + 16, around, np.uint8)
         self.start = MARGIN + -(self.memory.ctypes.data + MARGIN) % 16
         self.array = self.memory[self.start :][: array.nbytes].view(array.dtype).reshape(array.shape)
         self.array[...] = array
@@ -81,7 +83,7 @@ class Between:
 
     def check(self):
         around = np.delete(self.memory, slice(self.start, self.start + self.array.nbytes))
-        assert (around == 0xFF).all(), "a write beside an array"
+        assert (around == self.around).all(), "a write beside an array"
 
 
 def close(storage, got, exact, in_sums, stored=True):

@@ -329,9 +329,9 @@ def one_of_each(kernel, make=np.array):
 def test_auto_takes_every_twin_and_reference_none(monkeypatch):
     taken, twin = [], minilstm_kernels.twin
 
-    def recording(name):
+    def recording(name, device):
         def call(*args):
-            result = twin(name)(*args)
+            result = twin(name, device)(*args)
             taken.append(name if result is not None else f"{name}, but not these arrays")
             return result
 

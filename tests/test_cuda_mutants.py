@@ -1,5 +1,6 @@
 """Whether the tests of the CUDA kernels would notice a bug: they are planted, one at a time, and run."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,14 +15,26 @@ import pytest
 from hypothesis import settings
 
 pytestmark = cuda_on_cpu.needs_gxx
-SAMPLE = 6    # every sixth bug; all of them where hypothesis draws many examples, too
+HELPERS = {    # and which of the bugs: every sixth, ...; all of them where hypothesis draws many examples, too
+    ("gates_on_cpu",): 6,
+    ("masks_on_cpu", "embedding_on_cpu", "cross_entropy_on_cpu", "optim_on_cpu"): 6,
+}
 PROCESSES = os.cpu_count()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("helper", ["gates_on_cpu"])
-def test_at_least_95_of_100_bugs_are_caught(helper):
-    step = 1 if settings.default.max_examples > 100 else SAMPLE
+@pytest.mark.parametrize("helpers", HELPERS, ids=" ".join)
+def test_at_least_95_of_100_bugs_are_caught(helpers):
+    step = 1 if settings.default.max_examples > 100 else HELPERS[helpers]
+    fates = [fate for helper in helpers for fate in what_becomes_of_bugs(helper, step)]
+    count = Counter(fate for fate, _ in fates)
+    survivors = "".join(bug for fate, bug in fates if fate == "survived")
+    assert count["caught"] + count["survived"] > 50 and count["refused"] < 0.1 * len(fates), count
+    assert count["caught"] >= 0.95 * (count["caught"] + count["survived"]), f"{count}, not caught:\n{survivors}"
+
+
+def what_becomes_of_bugs(helper, step):
+    """-> (what became of it, the bug) for each step-th bug of a helper's text"""
     with TemporaryDirectory() as folder:    # for the libraries with bugs
         env = os.environ | {"TMPDIR": folder}
         command = [sys.executable, cuda_mutants.__file__, helper]
@@ -32,27 +45,23 @@ def test_at_least_95_of_100_bugs_are_caught(helper):
         outputs = [process.communicate() for process in started]
     for process, (_, stderr) in zip(started, outputs, strict=True):
         assert process.returncode == 0, stderr
-    fates = [json.loads(line) for stdout, _ in outputs for line in stdout.splitlines()]
-    count = Counter(fate for fate, _ in fates)
-    survivors = "".join(bug for fate, bug in fates if fate == "survived")
-    assert count["caught"] + count["survived"] > 50 and count["refused"] < 0.1 * len(fates), count
-    assert count["caught"] >= 0.95 * (count["caught"] + count["survived"]), f"{count}, not caught:\n{survivors}"
+    return [json.loads(line) for stdout, _ in outputs for line in stdout.splitlines()]
 
 
-def test_bugs_are_planted_in_every_function():
+@pytest.mark.parametrize("helper", [helper for helpers in HELPERS for helper in helpers])
+def test_bugs_are_planted_in_every_function(helper):
     """And in none of the comments or signatures; each in one place."""
-    import gates_on_cpu
-
-    lines = gates_on_cpu.CODE.splitlines()
+    text = importlib.import_module(helper).CODE
+    lines = text.splitlines()
     functions = [i for i, line in enumerate(lines) if "__device__" in line or "__global__" in line]
     planted = []
-    for what, code in cuda_mutants.mutants(gates_on_cpu.CODE):
+    for what, code in cuda_mutants.mutants(text):
         changed = [i for i, (a, b) in enumerate(zip(lines, code.splitlines(), strict=True)) if a != b]
         assert len(changed) == 1 and f"line {changed[0] + 1}:" in what
         assert not lines[changed[0]].lstrip().startswith(("//", "__global__", "template", "#"))
         planted += changed
     for begin, end in zip(functions, [*functions[1:], len(lines)], strict=True):
-        assert any(begin < i < end for i in planted) or "reinterpret_cast" in lines[begin + 1], lines[begin]
+        assert any(begin <= i < end for i in planted) or "reinterpret_cast" in lines[begin + 1], lines[begin]
 
 
 TELLING = """if True:

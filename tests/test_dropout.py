@@ -127,6 +127,11 @@ def test_the_seed_has_bounds(seed):
         MaskSource(seed)
 
 
+def test_the_device_is_one_of_two():
+    with pytest.raises(ValueError, match='device: expected "cpu" or "cuda", got \'gpu\''):
+        MaskSource(0, device="gpu")
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_mask_has_the_dtype_it_was_asked_for(dtype):
     mask = MaskSource(0).mask("a", (1, 3, 4), 0.3, step=0, dtype=dtype)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import copies, same_bits
-from strategies import normal, seeds
+from strategies import normal
 from twice import plain_and_compiled  # noqa: F401
 
-from minilstm import ASGD, SGD, Adam, NonFiniteError, clip_grad_norm, grad_norm, triggered
+from minilstm import ASGD, SGD, Adam, triggered
 
 OPTIMISERS = [
     lambda: SGD(),
@@ -110,6 +110,22 @@ def test_a_stopped_run_continues_from_its_state(make):
 
 
 @every_optimiser
+def test_a_scale_multiplies_the_gradients_first(make):
+    """As if they had been multiplied before; and where it is not finite, only the steps are counted."""
+    scaled, by_hand, one, other = some(), some(), make(), make()
+    for seed in range(3):
+        one.step(scaled, some(seed), 0.1, scale=0.25)
+        other.step(by_hand, {name: g * 0.25 for name, g in some(seed).items()}, 0.1)
+    same_bits(scaled, by_hand)
+    before = {moment: copies(arrays) for moment, arrays in one.state.items()}
+    for bad in (np.nan, np.inf):
+        one.step(scaled, some(9), 0.1, scale=bad)
+    same_bits(scaled, by_hand)
+    for moment, arrays in one.state.items():
+        same_bits(arrays, {name: a + 2 * (moment == "step") for name, a in before[moment].items()})
+
+
+@every_optimiser
 def test_bad_names(make):
     with pytest.raises(KeyError, match="stranger"):
         make().step(some(), {"stranger": np.ones(1)}, 0.1)
@@ -175,54 +191,6 @@ def test_the_trigger_is_awd_lstm_lms(losses, n):
     assert triggered(losses, n) == expected
     if expected is not None:  # later losses do not move it
         assert triggered([*losses, 0, 9], n) == triggered(losses[:expected], n) == expected
-
-
-# --- clipping --------------------------------------------------------------------------------------------------------
-
-
-@given(seed=seeds, max_norm=st.floats(0.01, 10))
-def test_clipping_reports_the_norm_and_keeps_the_direction(seed, max_norm):
-    grads = some(seed)
-    before = copies(grads)
-    norm = np.sqrt(sum((g**2).sum() for g in before.values()))
-    assert clip_grad_norm(grads, max_norm) == pytest.approx(norm, rel=1e-12)
-    assert grad_norm(grads) == pytest.approx(min(norm, max_norm), rel=1e-12)
-    for name, g in grads.items():
-        np.testing.assert_allclose(g, before[name] * min(1, max_norm / norm), rtol=1e-12)
-
-
-def test_without_a_limit_or_below_it_no_bit_changes():
-    for max_norm in (None, 1e6):
-        grads = some(dtype=np.float32)
-        assert clip_grad_norm(grads, max_norm) == pytest.approx(grad_norm(some(dtype=np.float32)))
-        same_bits(grads, some(dtype=np.float32))
-    assert clip_grad_norm({}, 1.0) == 0 and clip_grad_norm({"a": np.zeros(3)}, 1.0) == 0
-
-
-@pytest.mark.parametrize("dtype, huge", [(np.float32, 1e38), (np.float64, 1e200)])
-def test_huge_but_finite_gradients_are_clipped_and_not_lost(dtype, huge):
-    """Their squares overflow, they do not."""
-    grads = {"a": np.array([3 * huge, 0], dtype), "b": np.array([[-1.5 * huge]], dtype), "none": np.zeros(0, dtype)}
-    assert clip_grad_norm(grads, 1.0) == pytest.approx(huge * np.hypot(3, 1.5), rel=1e-5)
-    norm = np.hypot(3, 1.5)
-    np.testing.assert_allclose(grads["a"], [3 / norm, 0], rtol=1e-5)
-    np.testing.assert_allclose(grads["b"], [[-1.5 / norm]], rtol=1e-5)
-    assert grads["a"].dtype == dtype
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("max_norm", [None, 0.25])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_not_finite_raises_by_name_and_changes_nothing(bad, max_norm, dtype):
-    grads = some(dtype=dtype) | {"d": np.full(2, np.finfo(dtype).max)}
-    grads["b"][1, 1] = bad
-    before = copies(grads)
-    with pytest.raises(NonFiniteError, match="^gradient is not finite in b$"):
-        clip_grad_norm(grads, max_norm)
-    same_bits(before, grads)
-    grads["c"][...] = bad
-    with pytest.raises(NonFiniteError, match="in b, c$"):
-        clip_grad_norm(grads, max_norm)
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9), Adam()], ids=["SGD", "momentum", "Adam"])
