@@ -1,10 +1,12 @@
 # Needs make and python3 (3.11 or newer) with venv. Everything is installed into .venv, nothing elsewhere.
 PYTHON ?= python3
 ARGS   ?=
+OUT    ?= runs/gpu-check
 
 help:                ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
 	@echo "  ARGS='...' adds options to quickstart, test and bench, PYTHON=python3.12 chooses another Python"
+	@echo "  gpu-check installs nothing: it takes a Python that has NumPy, CuPy and PyTorch; OUT=dir, PARTS=check,bench"
 
 quickstart: .venv/made-run   ## a question classifier on the shipped model, in two minutes
 	@.venv/bin/ulmfit quickstart $(ARGS)
@@ -18,6 +20,9 @@ lint: .venv/made-dev         ## ruff
 bench: .venv/made-dev        ## the CPU benchmarks and their tables, in ten minutes; with torch where it is installed
 	@for name in lstm lm_step gates; do .venv/bin/python benchmarks/bench_$$name.py $(ARGS) || exit 1; done
 	@.venv/bin/python benchmarks/report.py
+
+gpu-check:           ## checks and measures the kernels on a GPU, in eight minutes; partial results stay
+	@$(PYTHON) benchmarks/gpu_check.py --out "$(OUT)" $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 clean:               ## remove caches and build folders; .venv and runs stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -43,7 +48,7 @@ clean:               ## remove caches and build folders; .venv and runs stay
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@echo "$(CURDIR)" | tee $(STAMPS) >/dev/null
 
-.PHONY: help quickstart test lint bench clean
+.PHONY: help quickstart test lint bench gpu-check clean
 ifneq "$(shell cat .venv/made-run 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/made-run .venv/made-dev
 endif

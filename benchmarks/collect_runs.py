@@ -14,8 +14,6 @@ import csv
 import json
 from pathlib import Path
 
-import yaml
-
 RESULTS = Path(__file__).parent / "results" / "runs.csv"
 KEY = ("experiment", "dataset", "n_train", "start", "seed", "direction", "commit", "config")
 PATHS = ("data_dir", "test_file", "pretrained", "pretrain_text")
@@ -30,6 +28,8 @@ COLUMNS = (
 
 def row_of(run, experiment="") -> dict:
     """The row of one run directory. `start` says what the language model grew from: shipped, none, or a text."""
+    import yaml  # here alone: the tables, which need this file to read rows, are made without it
+
     run = Path(run)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))

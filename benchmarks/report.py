@@ -10,12 +10,18 @@ import re
 import sys
 from pathlib import Path
 
+import gpu_plots
+import gpu_tables
 import speed_plots
 import speed_tables
 import tables
 
 ROOT = Path(__file__).parents[1]
-TABLES = {file: tables.TABLES.get(file, {}) | more for file, more in speed_tables.TABLES.items()}
+SOURCES = (tables.TABLES, speed_tables.TABLES, gpu_tables.TABLES)
+TABLES = {
+    file: {name: table for source in SOURCES for name, table in source.get(file, {}).items()}
+    for file in ("README.md", "kernels/README.md")
+}
 
 
 def fill(file) -> str:
@@ -41,6 +47,7 @@ def main():
             sys.exit(f"{file} is behind benchmarks/results: run python benchmarks/report.py")
     if not check:
         speed_plots.draw()
+        gpu_plots.draw()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""The GPU as the benchmark sees it: one stream that CuPy and PyTorch share, events to measure by, and graphs.
+
+Whatever stands here for a GPU can be measured: the tests put the CPU in its place.
+"""
+
+import contextlib
+import gc
+import importlib
+import platform
+import subprocess
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+
+import numpy
+from workers import Refused
+
+from minilstm.twins import registry
+
+
+class Gpu:
+    """The first CUDA device."""
+
+    kind = torch_device = "cuda"
+
+    def __init__(self):
+        self.torch, self.cupy = _torch(), _cupy()
+        self.stream = self.torch.cuda.Stream()  # a graph can be captured only on a stream that is not the default
+        properties = self.torch.cuda.get_device_properties(0)
+        larger_than_the_cache = 2 * max(getattr(properties, "L2_cache_size", 0), 32 * 2**20)
+        self.scratch = self.torch.empty(larger_than_the_cache, dtype=self.torch.uint8, device="cuda")
+
+    @contextlib.contextmanager
+    def working(self):
+        """Within, CuPy and PyTorch both queue their work on the one stream, and so nobody waits for the other's."""
+        with self.torch.cuda.stream(self.stream), self.cupy.cuda.ExternalStream(self.stream.cuda_stream):
+            yield
+
+    def seconds(self, call, calls) -> list[float]:
+        """Of each call, between two events. Before each the cache is overwritten. The host does not wait between calls:
+        like a training loop it may run ahead, and where it is slower than the GPU that is in the time."""
+        event = self.torch.cuda.Event
+        events = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(calls)]
+        for start, end in events:
+            self.scratch.zero_()
+            start.record()
+            call()
+            end.record()
+        self.wait()
+        return [start.elapsed_time(end) / 1e3 for start, end in events]
+
+    def capture(self, call):
+        """-> a function that replays what `call` does as one CUDA graph, and what the call returned: the same memory is
+        written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring.)"""
+        for _ in range(3):
+            call()
+        self.wait()
+        graph = self.torch.cuda.CUDAGraph()
+        gc.disable()  # what is collected might belong to a graph, too
+        graph.capture_begin()
+        try:
+            made = call()
+        finally:
+            graph.capture_end()
+            gc.enable()
+        return graph.replay, made
+
+    def stream_now(self) -> int:
+        """CUDA's handle of the stream that work is queued on."""
+        return self.torch.cuda.current_stream().cuda_stream
+
+    def wait(self):
+        self.torch.cuda.synchronize()
+
+    def release(self):
+        """Give back the memory that both libraries keep."""
+        self.torch.cuda.empty_cache()
+        self.cupy.get_default_memory_pool().free_all_blocks()
+
+    def tensor(self, a):
+        """A CuPy or NumPy array as PyTorch's, on the device."""
+        if isinstance(a, self.cupy.ndarray):
+            return self.torch.from_dlpack(a)
+        return self.torch.from_numpy(a).to("cuda")
+
+    def about(self) -> dict:
+        """What a measurement depends on, besides the code."""
+        torch, runtime = self.torch, self.cupy.cuda.runtime
+        return {
+            "gpu": torch.cuda.get_device_name(0), **_driver(), "cuda": torch.version.cuda,
+            "cuda of cupy": str(runtime.runtimeGetVersion()), "cudnn": torch.backends.cudnn.version(),
+            "torch": torch.__version__, "cupy": self.cupy.__version__,
+        }  # fmt: skip
+
+
+def _torch():
+    try:
+        import torch
+    except ImportError:
+        raise Refused("PyTorch is not installed, and it is the rival and holds the clock") from None
+    if not torch.cuda.is_available():
+        raise Refused(f"PyTorch {torch.__version__} finds no CUDA device")
+    return torch
+
+
+def _cupy():
+    """CuPy, where it has a device; the reason where it has none is that of the kernels."""
+    kernels, reason = registry()
+    if kernels is None:
+        raise Refused(reason)
+    try:
+        return importlib.import_module(f"{kernels.__name__}.gpu_device").cupy_with_a_gpu()
+    except ImportError as error:
+        raise Refused(f"CuPy: {error}") from error
+
+
+def _driver():
+    """The driver's version and the clocks, as nvidia-smi tells them; nothing where it does not."""
+    asked = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.limit")
+    try:
+        command = ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader", "--id=0"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        driver, *clocks = (value.strip() for value in said.split(","))
+        return {"driver": driver, "clocks": ", ".join(f"{n} {c}" for n, c in zip(asked[1:], clocks, strict=True))}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {"driver": "", "clocks": ""}
+
+
+def circumstances(gpu) -> dict:
+    """Everything that the row of a run says."""
+    packages = {package: _version(package) for package in ("numba", "numba-cuda", "ml_dtypes")}
+    return {**gpu.about(), **packages, "numpy": numpy.__version__, "python": platform.python_version(),
+            "commit": _commit()}  # fmt: skip
+
+
+def _version(package) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit():
+    """The commit, or a fingerprint of the kernels where the tree was only unpacked."""
+    from ulmfit.provenance import commit
+
+    files = sorted(f for f in (Path(__file__).parents[1] / "kernels").iterdir() if f.suffix in (".py", ".cu", ".h"))
+    return commit() or "kernels " + sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:10]

@@ -1,0 +1,46 @@
+"""summary.md beside the measurements: what is well, what is not, and all tables. Made anew after each part."""
+
+from gpu_results import failed
+from gpu_rows import fastest, medians, remarks, runs
+from gpu_tables import about, cells_table, gates_table, summary_table, targets_table
+from speed_tables import digits, table
+
+
+def summary(rows) -> str:
+    gpu = runs(rows)[0]["gpu"] if runs(rows) else "?"
+    return "\n\n".join([
+        f"# {gpu}", about(rows), "## Checks", checks(rows), "## Targets", targets_table(rows),
+        "## LSTMs beside cuDNN", summary_table(rows), cells_table(rows), "## Times", times_table(rows),
+        "## Gates", gates_table(rows), "## Left out", left_out(rows),
+    ]) + "\n"  # fmt: skip
+
+
+def checks(rows) -> str:
+    """How many were passed, and each that was not."""
+    lines = []
+    for part in ("check", "tests"):
+        mine = [row for row in rows if row["part"] == part and (row["y_50"] or failed(row))]
+        wrong = list(filter(failed, mine))
+        lines.append(f"- {part}: {len(mine) - len(wrong)} of {len(mine)} are well")
+        lines += [f"  - {row['provider']}, {row['precision']}, {row['shape']}: {row['note'][:300]}" for row in wrong]
+    return "\n".join(lines)
+
+
+def times_table(rows) -> str:
+    """Milliseconds of every cell that was measured: ours, PyTorch as it is, and cuDNN's best with its name."""
+    lines = []
+    for key, times in medians(rows, "lstm").items():
+        ours, theirs = fastest(times, rivals=False), fastest(times, rivals=True)
+        sizes = ", ".join(str(key[name]) for name in ("layers", "B", "H"))
+        named = [f"{digits(best[1])} ({best[0]})" if best else "-" for best in (ours, theirs)]
+        lines.append([key.precision, key.mode, sizes, named[0], digits(times.get("torch")), named[1]])
+    return "\n".join(table(["precision", "mode", "layers, B, H", "ours, ms", "torch, ms", "cuDNN's best, ms"], lines))
+
+
+def left_out(rows) -> str:
+    """Why somebody was not timed, and how often that was so."""
+    count = {}
+    for row in remarks(rows):
+        reason = row["provider"], row["note"][:200]
+        count[reason] = count.get(reason, 0) + 1
+    return "\n".join(f"- {provider}, {n} times: {note}" for (provider, note), n in count.items()) or "Nobody."
