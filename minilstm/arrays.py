@@ -41,3 +41,36 @@ def to_device(x, device: str):
 def to_numpy(x) -> np.ndarray:
     """The same numbers as a NumPy array."""
     return x.get() if is_cupy(x) else np.asarray(x)
+
+
+def beside(x, other):
+    """The same numbers on the device that `other` is on; None stays None."""
+    return None if x is None else to_device(x, "cuda" if is_cupy(other) else "cpu")
+
+
+# --- single numbers: a loss, a norm
+
+
+def number(x):
+    """A number of the host as a float. One on the device, an array of shape (), stays there: whoever looks at it waits
+    until the device has done all that was ordered before."""
+    return x if is_cupy(x) else float(x)
+
+
+def fetch(numbers) -> list[float]:
+    """Numbers, wherever each of them is, as floats; those on the device all at once, so that the host waits once."""
+    there = [n for n in numbers if is_cupy(n)]
+    if there:
+        stack = sys.modules["cupy"].stack([n.astype(np.float64) for n in there])
+        fetched = iter(stack.get().tolist())
+    return [next(fetched) if is_cupy(n) else float(n) for n in numbers]
+
+
+def about_gpu() -> dict[str, str]:
+    """The device that `to_device` brings arrays to, and the CUDA beneath it, in words."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+    driver, cuda = (f"{n // 1000}.{n % 1000 // 10}" for n in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    return {"gpu": name, "driver": f"for CUDA up to {driver}", "cuda": cuda}

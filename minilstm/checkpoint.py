@@ -6,6 +6,7 @@ So arrays are made contiguous, a sha256 over all that the file says goes into th
 back, and the file appears under its name all at once or not at all.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from .arrays import to_numpy
 from .params import assign
 
 CHECKSUM = "sha256"
+MAX_HEADER = 10 * 2**20  # bytes; a model of ours has some thousand. Each entry becomes an object, however small
 WRITER = {"writer": "minilstm"}  # a file that says so must have a checksum; files of others need none
 
 
@@ -41,11 +43,12 @@ def save_arrays(path, arrays, metadata=None):
         raise TypeError(f"{path}: the format cannot hold these arrays ({e})") from e
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as f:  # open() follows the umask
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as f:  # open() follows the umask, and with "x" no link that somebody has put there
             f.write(_with_sorted_metadata(body))
             f.flush()
             os.fsync(f.fileno())
-        load_arrays(temporary)
+        _read_back(temporary)
         os.replace(temporary, path)
     except OSError as e:
         e.filename = str(path)  # a disk that is full does not say where
@@ -64,6 +67,7 @@ def load_arrays(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
+        _check_header(path)
         with safe_open(path, "numpy") as f:
             metadata = f.metadata() or {}
             arrays = {name: f.get_tensor(name) for name in f.keys()}
@@ -74,6 +78,14 @@ def load_arrays(path):
         raise CheckpointError(f"{path}: the checksum does not fit the contents: the file was damaged or changed")
     metadata.pop("writer", None)
     return arrays, metadata
+
+
+def _read_back(temporary):
+    """Raise OSError where the disk does not return what was written."""
+    try:
+        load_arrays(temporary)
+    except CheckpointError as e:
+        raise OSError(errno.EIO, "what was written there reads back otherwise; check the disk, or use another") from e
 
 
 def to_state_dict(params):
@@ -90,6 +102,19 @@ def load_state_dict(params, state_dict):
     for name, a in state_dict.items():
         arrays[name] = a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a)
     assign(params, arrays, "the state dictionary's arrays")
+
+
+def _check_header(path):
+    """Whether the file says of itself no more than it can hold, and is no larger than the memory. Raises ValueError,
+    and MemoryError with its name."""
+    with open(path, "rb") as f:
+        n, size = int.from_bytes(f.read(8), "little"), os.fstat(f.fileno()).st_size
+    if n > min(MAX_HEADER, size - 8):
+        raise ValueError(f"a header of {n} bytes")
+    try:
+        np.empty(size, np.uint8)  # takes no memory yet; where there is not so much, the library panics
+    except MemoryError as e:
+        raise MemoryError(f"{path}: {e}") from None
 
 
 def _plain(a):

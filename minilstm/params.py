@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from .arrays import beside, to_device
+
 
 def uniform(rng, shape, bound, dtype):
     """U(-bound, bound). Drawn in float64 whatever the dtype, so that float32 and float64 models start alike."""
@@ -38,8 +40,18 @@ def count_params(params):
     return sum(a.size for a in params.values())
 
 
+def move(part, device):
+    """Bring the parameters of a layer, or of a model and all its parts, to a device ("cpu" or "cuda"). From then on it
+    computes there. They are other arrays than before: ask for `params` anew."""
+    parts = [*getattr(part, "children", {}).values(), *getattr(part, "layers", ())]
+    for child in parts:
+        move(child, device)
+    if not parts:
+        part.params |= {name: to_device(p, device) for name, p in part.params.items()}
+
+
 def assign(params, arrays, what="parameters"):
-    """Copy `arrays` into `params` in place, after checking that names and shapes agree.
+    """Copy `arrays`, wherever they are, into `params` in place, after checking that names and shapes agree.
 
     Raises ValueError that lists *every* mismatch: missing, unexpected, and other shapes.
     """
@@ -53,7 +65,7 @@ def assign(params, arrays, what="parameters"):
     if problems:
         raise ValueError(f"{what} do not fit this model: " + "; ".join(problems))
     for name, p in params.items():
-        p[...] = arrays[name]
+        p[...] = beside(arrays[name], p)
 
 
 def non_finite(arrays):

@@ -123,6 +123,8 @@ _streams = [Stream(null=True)]    # the last one is the current one
 class _Kernel(cuda_on_cpu.Kernel):
     def __call__(self, grid, block, args, **options):
         captured = _streams[-1].captured
+        if self.module.cooperative:  # CuPy warns, and makes a grid smaller that is too large
+            grid = (min(grid[0], PROPERTIES["multiProcessorCount"]),)
         if captured is None:
             return super().__call__(grid, block, args, **options)
         args = [weakref.ref(a) if isinstance(a, np.ndarray) else a for a in args]
@@ -153,8 +155,9 @@ class _StandIn(ModuleType):
     cuda = SimpleNamespace(runtime=SimpleNamespace(
         getDeviceCount=lambda: 1, CUDARuntimeError=RuntimeError, getDevice=lambda: 0,
         getDeviceProperties=lambda _: dict(PROPERTIES), driverGetVersion=lambda: 13020,
-        runtimeGetVersion=lambda: 13000,
-    ), Stream=Stream, get_current_stream=lambda: _streams[-1])  # fmt: skip
+        runtimeGetVersion=lambda: 13000, deviceSynchronize=lambda: _wait("deviceSynchronize()"),
+    ), Stream=Stream, get_current_stream=lambda: _streams[-1],
+        alloc_pinned_memory=cuda_on_cpu.alloc_pinned_memory)  # fmt: skip
 
     def __getattr__(self, name):
         theirs = getattr(np, name)
@@ -208,7 +211,10 @@ def _wait(what):
 _waits = None
 cupy = _StandIn("cupy")
 _backends = ModuleType("cupy_backends.cuda.api")
-_backends.driver = SimpleNamespace(funcSetAttribute=cuda_on_cpu.func_set_attribute)
+_backends.driver = SimpleNamespace(
+    funcSetAttribute=cuda_on_cpu.func_set_attribute,
+    occupancyMaxActiveBlocksPerMultiprocessor=lambda function, threads, shared_mem: 1,
+)
 
 
 @contextmanager

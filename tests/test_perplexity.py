@@ -12,9 +12,9 @@ from minilstm import NonFiniteError
 from ulmfit import perplexity
 from ulmfit.batching import LMBatches
 from ulmfit.errors import InputError
+from ulmfit.evaluation import lm_loss
 from ulmfit.perplexity import text_perplexity, token_losses
 from ulmfit.text import SPECIAL_TOKENS
-from ulmfit.train import lm_loss
 from ulmfit.vocab import UNK_ID, Vocab
 
 VOCAB = Vocab((*SPECIAL_TOKENS, "a", "b", "c", "."))

@@ -14,13 +14,14 @@ from ulmfit.batching import LMBatches
 from ulmfit.corpus import Corpus
 from ulmfit.datasets import Dataset, Split
 from ulmfit.errors import InputError
+from ulmfit.evaluation import lm_loss, predict_logits
 from ulmfit.pipeline import Stage, classify, finetune, pretrain, steps_in
 from ulmfit.progress import Silent
 from ulmfit.recipes import ClassifierTraining, LMTraining, Recipe
 from ulmfit.run_dir import RunDirectory
 from ulmfit.tasks import pretraining_task
 from ulmfit.text import tokenize
-from ulmfit.train import LMTask, lm_loss, predict_logits
+from ulmfit.train import LMTask
 from ulmfit.vocab import Vocab
 
 LM = LMTraining(epochs=2, batch_size=2, lr=0.01, bptt=6, dropouts=DROPOUTS)

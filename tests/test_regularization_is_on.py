@@ -14,12 +14,12 @@ from ulmfit.batching import LMBatches
 from ulmfit.classifier import TextClassifier
 from ulmfit.corpus import Corpus
 from ulmfit.datasets import Dataset, Split
+from ulmfit.evaluation import lm_loss, predict_logits
 from ulmfit.language_model import LanguageModel
 from ulmfit.pipeline import Stage, classify, finetune
 from ulmfit.progress import Silent
 from ulmfit.recipes import PAPER, ClassifierTraining, Dropouts, LMTraining
 from ulmfit.run_dir import RunDirectory
-from ulmfit.train import lm_loss, predict_logits
 from ulmfit.vocab import Vocab
 
 SEED = 1

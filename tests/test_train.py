@@ -29,9 +29,10 @@ from minilstm import (
 )
 from ulmfit.batching import LMBatches, TextBatches, pad_batch
 from ulmfit.checkpoints import Checkpoints
+from ulmfit.evaluation import lm_loss, predict_logits
 from ulmfit.groups import layer_groups
 from ulmfit.recipes import Dropouts, ModelSize
-from ulmfit.train import by_layer, fit, lm_loss, predict_logits, update
+from ulmfit.train import by_layer, fit, update
 
 # Each makes a task; options of the recipe, seed of the first weights. Both go through epochs, dropouts and decay.
 TASKS = {

@@ -17,6 +17,7 @@ from minilstm import CheckpointError, load_arrays, save_arrays
 from minilstm.params import assign
 
 from .errors import InputError
+from .printable import printable
 from .provenance import fingerprint
 
 KEPT = 2  # of a stage
@@ -83,7 +84,7 @@ class Checkpoints:
                                  f"or delete them and repeat the stage, {ANEW}")  # fmt: skip
         if damaged:
             instead = f"using {found[0].name}" if found[0] else f"{stage} begins anew, as there is none before it"
-            print(f"warning: {'; '.join(damaged)}; {instead}", file=sys.stderr)
+            print(f"warning: {printable('; '.join(damaged))}; {instead}", file=sys.stderr)
         return found
 
     def _newest_first(self, stage):

@@ -22,7 +22,7 @@ from minilstm import (
     temporal_activation_regularization_backward,
     temporal_activation_regularization_forward,
 )
-from minilstm.arrays import get_array_module
+from minilstm.arrays import beside, get_array_module, number
 from minilstm.checks import check_lengths, check_shape
 from minilstm.params import add_grads, collect, prefixed
 from minilstm.pooling import Pools, concat_pools, pool_window_backward, pool_window_forward
@@ -112,7 +112,7 @@ class TextClassifier:
                 penalty += share
                 caches.append(WindowCache(encoder_cache, pool_cache, *penalty_caches))
         logits, stats, head_cache = self.head.forward(concat_pools(pools), stats, training=training, masks=head_masks)
-        return logits, stats, ClassifierCache(caches, pools, head_cache, float(penalty)) if need_cache else None
+        return logits, stats, ClassifierCache(caches, pools, head_cache, number(penalty)) if need_cache else None
 
     def _skim(self, ids, lengths, masks, bptt):
         """ids (T, B) -> the encoder's states after the first lengths[b] words of row b; nothing else is kept."""
@@ -121,7 +121,8 @@ class TextClassifier:
             return None
         B, lengths = len(lengths), lengths[rows]
         if masks is not None:
-            masks = masks._replace(inputs=[mask if mask is None else mask[:, rows] for mask in masks.inputs])
+            inputs = [mask if mask is None else mask[:, beside(rows, mask)] for mask in masks.inputs]
+            masks = masks._replace(inputs=inputs)
         states = None
         for start in range(0, int(lengths.max()), bptt):
             window = ids[start : start + bptt][:, rows]
@@ -176,5 +177,5 @@ def _words_and_changes(lengths):
 def _spread(a, rows, B):
     """a (len(rows), H) -> (B, H), zero in the other rows"""
     spread = get_array_module(a).zeros((B, a.shape[1]), a.dtype)
-    spread[rows] = a
+    spread[beside(rows, a)] = a
     return spread

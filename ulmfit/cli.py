@@ -16,8 +16,11 @@ from .commands.model import doctor, evaluate, predict
 from .commands.options import option
 from .commands.rates import lr_find, plot
 from .commands.train import classify, finetune, pretrain, quickstart, run
-from .errors import InputError
+from .errors import InputError, StepTooLarge
 from .interrupts import exit_code
+from .printable import one_line
+
+NOBODY_READS = 141  # 128 + SIGPIPE, as of any program before a pipe that is closed: not all was said, or done
 
 
 class Commands(typer.core.TyperGroup):
@@ -30,7 +33,7 @@ class Commands(typer.core.TyperGroup):
             raise typer.Abort from None
         except BrokenPipeError:  # whoever read us has gone, as `head` does: stop in silence
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            return NOBODY_READS
 
     def list_commands(self, ctx):
         """Typer puts groups at the end; `plot` belongs beside `lr-find`."""
@@ -90,6 +93,8 @@ def main(argv=None) -> int:
         return _say(str(e) or "stopped", exit_code(e.__cause__ or e))
     except FloatingPointError as e:
         return _say(str(e), 1)
+    except StepTooLarge as e:
+        return _say(f"out of memory: {e}", 1)
     except MemoryError as e:
         stage = arguments[0] if arguments[0] in ("pretrain", "finetune") else "classify"
         remedy = f"; a smaller batch_size helps, e.g. --set {stage}.batch_size=16" if arguments[0] in TRAIN else ""
@@ -105,7 +110,7 @@ def main(argv=None) -> int:
 
 
 def _say(text, code):
-    print("error: " + " ".join(text.split()), file=sys.stderr)
+    print("error: " + one_line(" ".join(text.split())), file=sys.stderr)
     return code
 
 

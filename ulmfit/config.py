@@ -13,6 +13,7 @@ from .text import SPECIAL_TOKENS
 
 DIRECTIONS = ("forward", "backward")
 STAGES = ("pretrain", "finetune", "classify")
+DEVICES = ("cpu", "cuda")
 SHIPPED = "shipped"  # `pretrained`: the models that come with the package
 SCRATCH = "none"  # `pretrained`: none at all; random weights, and no vocabulary but the task's
 
@@ -29,6 +30,7 @@ class RunConfig:
     n_train: int | None = None  # only so many of the training texts
     seed: int = 1
     direction: str = "forward"  # or "backward", or "both"
+    device: str = "cpu"  # or "cuda"; a run may go on on another one
     pretrained: str | None = SHIPPED  # or SCRATCH, or a language model's folder; None where "pretrain" is a stage
     pretrained_sha256: tuple[str, ...] | None = None  # of its files, one a direction; a run fills this in
     pretrain_text: str | None = None  # a corpus; None: the small embedded English text
@@ -79,7 +81,7 @@ LIMITS = {  # for a tuple: what each of its members must be. None is left alone 
     Recipe: {"vocab_size": whole(len(SPECIAL_TOKENS) + 1), "min_freq": whole(1), "task_min_freq": whole(1)},
     RunConfig: {
         "dataset": Limit("a name or a file", bool), "stages": one_of(STAGES), "n_train": whole(2),
-        "seed": whole(0, 2**64 - 1), "direction": one_of((*DIRECTIONS, "both")),
+        "seed": whole(0, 2**64 - 1), "direction": one_of((*DIRECTIONS, "both")), "device": one_of(DEVICES),
         "pretrained": Limit(f"{SHIPPED}, {SCRATCH} or a folder", bool),
         "pretrain_text": Limit("a name, a file or a folder", bool),
     },

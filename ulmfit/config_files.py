@@ -5,12 +5,14 @@ import difflib
 import reprlib
 import types
 import typing
-from pathlib import Path
+from functools import cache
 
 from .config import RunConfig, check
 from .errors import InputError
 from .recipes import RECIPES, Recipe
 from .saving import save_text
+
+MAX_BYTES, MAX_DEPTH = 30_000, 20  # of a file; ours have 3,000 bytes and 4 levels
 
 
 def save_config(config, path):
@@ -26,7 +28,7 @@ def load_config(path) -> RunConfig:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = _read_yaml(path)
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}); name the config.yaml of a run") from e
     except (ValueError, yaml.YAMLError, RecursionError) as e:  # ValueError: no UTF-8, or a date that does not exist
@@ -35,6 +37,52 @@ def load_config(path) -> RunConfig:
         return from_plain(RunConfig, data)
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
+
+
+def _read_yaml(path):
+    """What a small file holds. Raises OSError, ValueError, YAMLError, and RecursionError for brackets without end."""
+    with open(path, "rb") as f:
+        content = f.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"over {MAX_BYTES:,} bytes, as no configuration has")
+    return _parse(content.decode("utf-8"))
+
+
+def _parse(text):
+    import yaml
+
+    return yaml.load(text, _loader())
+
+
+@cache
+def _loader():
+    """YAML's safe loader, without three things that no configuration needs and few bytes make endless: names for what
+    is repeated (merged, they multiply), brackets in brackets (each costs as much as all before it), and integers of
+    thousands of digits, which Python will not even print."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent, index):
+            found = "an alias; write out what it stands for" if self.check_event(yaml.AliasEvent) else ""
+            if found or self.depth > MAX_DEPTH:
+                problem = f"found {found or 'too many levels'}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
+            self.depth += 1
+            try:
+                return super().compose_node(parent, index)
+            finally:
+                self.depth -= 1
+
+        def construct_yaml_int(self, node):
+            number = super().construct_yaml_int(node)
+            if number.bit_length() > 64:
+                raise yaml.MarkedYAMLError(problem="found an integer too large", problem_mark=node.start_mark)
+            return number
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    return Loader
 
 
 def _why(error):
@@ -50,7 +98,7 @@ def is_config(path) -> bool:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = _read_yaml(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return False
     return isinstance(data, dict) and {"dataset", "recipe"} <= data.keys()
@@ -82,8 +130,8 @@ def change_recipe(recipe, changes) -> Recipe:
         for p in parts:
             part = part[p]
         try:
-            part[last] = yaml.safe_load(value)
-        except (ValueError, yaml.YAMLError):
+            part[last] = _parse(value)
+        except (ValueError, yaml.YAMLError, RecursionError):
             raise InputError(f"--set {change}: the value cannot be read") from None
         try:
             from_plain(Recipe, plain)

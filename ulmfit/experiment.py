@@ -8,6 +8,7 @@ from .config import SCRATCH, SHIPPED, STAGES
 from .config_files import validated
 from .corpus import Corpus
 from .datasets import embedded_corpus, load_corpus, load_dataset
+from .devices import check_device, task_to
 from .errors import InputError
 from .locks import locked
 from .model_files import save_model
@@ -23,17 +24,18 @@ from .test_set import run_test
 SUMMED = ("seconds", "steps", "skipped_steps", "tokens", "parameters")
 
 
-def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
+def run_experiment(config, out, *, device=None, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
     """Do what a RunConfig says and leave the run directory `out` behind -> its metrics.
 
-    minutes: a limit for pre-training, per direction; it is turned into a number of steps once, and that number goes
-    into config.yaml, so that a replay is exact. With resume=True the run in `out` goes on; `config` may be None, and
-    must not differ from what that run was started with.
+    device: "cpu" or "cuda", instead of what the configuration says, or that of a run that is resumed. minutes: a limit
+    for pre-training, per direction; it is turned into a number of steps once, and that number goes into config.yaml, so
+    that a replay is exact. With resume=True the run in `out` goes on; `config` may be None, and must not differ from
+    what that run was started with.
     Raises InputError for what the user gave, and where another run is writing into `out`; NonFiniteError when training
     diverges; KeyboardInterrupt, with a checkpoint saved, for Ctrl-C.
     """
     began = time.perf_counter()
-    came_from = {"versions": versions(), "commit": commit()}  # now: the code on disk may change while this runs
+    code = commit()  # now: it may change on disk while this runs
     progress = progress or Silent()
     config = None if config is None else validated(config)
     run = RunDirectory(check(out, resume=resume, overwrite=overwrite))
@@ -45,6 +47,8 @@ def run_experiment(config, out, *, minutes=None, resume=False, overwrite=False, 
                 run.close()
                 return metrics
             progress.message(f"going on with {out} as its config.yaml says")
+        config = _on_device(config, device, resume, progress)
+        came_from = {"device": config.device, "versions": versions(config.device), "commit": code}
         config, dataset, corpus = _read(config, run, minutes, resume, progress)
         if overwrite:  # an old run is deleted only when all that the new one reads is known to be good
             _check_sources(config, run.path)
@@ -87,7 +91,8 @@ def _stored_config(run, config):
     if config is not None:
         steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
         recipe = replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps))
-        asked = replace(config, recipe=recipe, pretrained_sha256=stored.pretrained_sha256)  # see _with_start
+        found = {name: getattr(stored, name) for name in ("pretrained_sha256", "device")}  # see _with_start, _on_device
+        asked = replace(config, recipe=recipe, **found)
         differ = [f.name.replace("_", "-") for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
         if differ:
             raise InputError(
@@ -95,6 +100,15 @@ def _stored_config(run, config):
                 "or give --resume and --out alone"
             )
     return stored
+
+
+def _on_device(config, device, resume, progress):
+    """The configuration with the device to compute on. Raises InputError where it is not there."""
+    if resume and device not in (None, config.device):
+        progress.message(f"this run has been on {config.device} and goes on on {device}, which rounds differently")
+    config = config if device is None else replace(config, device=device)
+    check_device(config.device, "--device" if device else "config.yaml says device")
+    return config
 
 
 def _with_start(config, resume, run, progress):
@@ -169,6 +183,7 @@ def read_corpus(config, progress):
 def _freeze_steps(config, corpus, minutes, progress):
     progress.message("timing a few steps")
     task, _, _ = pretraining_task(corpus, config.recipe, config.seed, config.directions[0])
+    task_to(task, config.device)
     frozen = replace(config.recipe.pretrain, steps=steps_in(minutes, task))
     return replace(config, recipe=replace(config.recipe, pretrain=frozen))
 
@@ -183,7 +198,7 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
     recipe, seed, reports = config.recipe, config.seed, dict.fromkeys(STAGES)
 
     def stage(name):
-        return Stage(run, f"{name}-{direction}" if several else name, progress)
+        return Stage(run, f"{name}-{direction}" if several else name, progress, config.device)
 
     def save(name, *model, **buffers):
         save_model(home if name == config.stages[-1] else home / name, *model, direction, **buffers)

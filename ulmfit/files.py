@@ -1,6 +1,7 @@
 """Files, however they come: plain, gzipped, in a folder or in a tar file; decoded, or refused in one clear line.
 
-What cannot be read is an InputError that names the file, and the line and byte where there is one.
+What cannot be read is an InputError that names the file, and the line and byte where there is one. So is what would
+take memory without end: an archive that unfolds to many times its own size, a line or a table that is no text.
 """
 
 from __future__ import annotations
@@ -19,6 +20,31 @@ from typing import BinaryIO, TextIO
 from ulmfit.errors import InputError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
+MAX_UNFOLDING = 100  # what is read of a file, over its size; text gives a fourth or fifth to gzip
+ALWAYS_ALLOWED = 100 * 10**6  # bytes, however small the file
+MAX_LINE = 200 * 10**6  # bytes; all of text8, a corpus of 100 MB, is one line
+MAX_TABLE = 4 * 10**9  # bytes of a file that is read whole
+
+
+class Bounded(io.RawIOBase):
+    """A stream that ends in an InputError after so many bytes: a few KB of gzip can hold gigabytes of zeros."""
+
+    def __init__(self, stream: BinaryIO, n_bytes: int, complaint: str):
+        self.stream, self.left, self.complaint = stream, n_bytes, complaint
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        n = self.stream.readinto(buffer)
+        self.left -= max(n, 1000)  # who asks again and again at the end is not to do so for ever either
+        if self.left < 0:
+            raise InputError(self.complaint)
+        return n
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 def members(source: str | Path | BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
@@ -32,8 +58,10 @@ def members(source: str | Path | BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
                 with open_binary(file) as stream:
                     yield file.as_posix(), stream
     elif name.endswith(TAR_ENDINGS):
-        with tarfile.open(source, "r|*") as tar:
+        with open_binary(source) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
+                if member.issparse():      # its holes would be read as zeros, as many as it likes
+                    raise InputError(f"{name}/{member.name}: is a file with holes; pack the archive without --sparse")
                 if member.isfile() and not Path(member.name).name.startswith("."):      # no links, no devices
                     yield f"{name}/{member.name}", tar.extractfile(member)
     else:
@@ -42,9 +70,13 @@ def members(source: str | Path | BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def open_binary(path: str | Path) -> BinaryIO:
+    """The content of a file, unzipped where it is gzip; more than MAX_UNFOLDING times its size ends in InputError."""
     with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else open(path, "rb")
+        zipped, size = file.read(2) == b"\x1f\x8b", os.fstat(file.fileno()).st_size
+    most = max(ALWAYS_ALLOWED, MAX_UNFOLDING * size)
+    complaint = f"{path}: unfolds to over {most:,} bytes, {MAX_UNFOLDING} times its size and more; get it again"
+    stream = gzip.open(path, "rb") if zipped else open(path, "rb", buffering=0)
+    return io.BufferedReader(Bounded(stream, most, complaint), 1 << 16)
 
 
 def starts_with_doc(path: str | Path) -> bool:
@@ -53,7 +85,9 @@ def starts_with_doc(path: str | Path) -> bool:
 
 
 def decoded_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), 1):
+        if len(line) > MAX_LINE:
+            raise InputError(f"{name}:{number}: this line has over {MAX_LINE:,} bytes; give a text with shorter lines")
         try:
             text = line.decode(encoding)
         except UnicodeDecodeError as error:
@@ -68,6 +102,8 @@ def load_text(source: str | Path | TextIO, encoding: str) -> str:
     """The whole file as one string, without its byte order mark; line ends stay as they are."""
     check_readable(source)
     check_encoding(encoding)
+    if not hasattr(source, "read") and (size := os.path.getsize(source)) > MAX_TABLE:
+        raise InputError(f"{source}: has {size:,} bytes, over {MAX_TABLE:,}; it is read whole, so give a part of it")
     try:
         text = source.read() if hasattr(source, "read") else Path(source).read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
@@ -94,8 +130,14 @@ def check_encoding(encoding: str) -> None:
 
 def check_readable(source: object, folder_ok: bool = False) -> None:
     """Opens a path once at the start, so that a wrong one is found before any work."""
-    if hasattr(source, "read") or folder_ok and Path(source).is_dir():
+    if hasattr(source, "read"):
         return
+    if not isinstance(source, str | os.PathLike):      # a number would be a file that is open, and close it
+        raise TypeError(f"expected the path of a file, or an open file, got {type(source).__name__}")
+    if folder_ok and Path(source).is_dir():
+        return
+    if os.path.exists(source) and not (os.path.isfile(source) or os.path.isdir(source)):
+        raise InputError(f"{source}: is a device, a pipe or a socket; give a plain file")      # it may never end
     try:
         open(source, "rb").close()
     except FileNotFoundError:

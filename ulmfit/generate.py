@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from minilstm import NonFiniteError
+from minilstm import NonFiniteError, to_numpy
 
 from .batching import encode
 from .config import NOT_NEGATIVE, SHARE, Limit, whole
@@ -52,7 +52,7 @@ def draw_words(model, context, rng, **how):
     """
     logits, states = model.logits(np.reshape(context, (-1, 1)))  # (T, 1, V)
     while True:
-        p = next_word_probabilities(logits[-1, 0], **how)
+        p = next_word_probabilities(to_numpy(logits[-1, 0]), **how)
         id = int(rng.choice(len(p), p=p))
         yield id
         logits, states = model.logits(np.array([[id]]), states)

@@ -18,6 +18,7 @@ from minilstm import (
     temporal_activation_regularization_backward,
     temporal_activation_regularization_forward,
 )
+from minilstm.arrays import number
 from minilstm.params import add_grads, collect, prefixed
 
 from .awd_lstm import AWDLSTM
@@ -31,7 +32,7 @@ class DecoderBias:
 
 
 class LMCache(NamedTuple):
-    """The two parts of the loss, and what backward needs."""
+    """The two parts of the loss, on a GPU as arrays of shape () there, and what backward needs."""
 
     cross_entropy: float  # mean over T*B, nats per word
     penalty: float  # AR + TAR
@@ -74,7 +75,7 @@ class LanguageModel:
         loss, decoder_grads = linear_cross_entropy(
             y.reshape(-1, weight.shape[1]), weight, bias, targets.reshape(-1), need_grads=need_cache, kernel=self.kernel
         )
-        penalty = float(ar_penalty + tar_penalty)
+        penalty = number(ar_penalty + tar_penalty)
         cache = LMCache(loss, penalty, encoder_cache, output_mask, y.shape, decoder_grads, ar_cache, tar_cache)
         return loss + penalty, states, cache if need_cache else None
 

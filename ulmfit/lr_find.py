@@ -41,11 +41,12 @@ def range_test(task, *, low=1e-7, high=10.0, n_steps=100, carry=None, diverged=4
         with np.errstate(all="ignore"):  # what is not finite ends the test
             made = task.loss_and_grads(step, carry)
             trained, carry = _is_trained(task, optimizer, made, lr * made.lr_scale), made.carry
-        if not math.isfinite(made.loss):
+        loss = float(made.loss)  # on a GPU, too, every one is looked at: it may be the last
+        if not math.isfinite(loss):
             return
-        mean += (made.loss - mean) / min(step + 1, MEMORY)
+        mean += (loss - mean) / min(step + 1, MEMORY)
         lowest = min(lowest, mean)
-        yield RangeStep(step, lr, made.loss, mean)
+        yield RangeStep(step, lr, loss, mean)
         if not trained or mean > diverged * lowest:
             return
 

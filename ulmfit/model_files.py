@@ -71,6 +71,7 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
         raise InputError(f"{e}; restore the file or train again") from e
     about = _about(path, metadata, kind)
     vocab = Vocab.load(folder / VOCAB)
+    _check_promise(path, about, len(vocab), arrays)
     rng = np.random.default_rng(0)  # the initial weights are overwritten below
     if kind == "classifier":
         model = TextClassifier(len(vocab), about["size"], len(about["classes"]), rng=rng, kernel=kernel)
@@ -87,6 +88,19 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     return Loaded(model, vocab, about["direction"], about["classes"], stats, about["max_tokens"], about["bptt"])
 
 
+def _check_promise(path, about, vocab_size, arrays):
+    """The model is made before its arrays are compared with the file's, and metadata can promise any size."""
+    size, n = about["size"], sum(a.size for a in arrays.values())
+    least = vocab_size * size.embedding + 4 * size.hidden**2 * (size.layers - 1) + 4 * size.embedding**2
+    if about["classes"]:
+        least += size.head * (3 * size.embedding + len(about["classes"]))
+    if least > 10**6 + 2 * n or size.layers > len(arrays):
+        raise InputError(
+            f"{path}: its metadata describe a model of at least {least:,} numbers in {size.layers:,} layers, and there "
+            f"are {n:,} in it; take {MODEL} and {VOCAB} from the same run"
+        )
+
+
 def _about(path, metadata, kind):
     """What the metadata says of the model, checked."""
     try:
@@ -97,8 +111,10 @@ def _about(path, metadata, kind):
         found, direction = about["kind"], about["direction"]
         for name in ("max_tokens", "bptt"):
             about[name] = getattr(ClassifierTraining, name) if about[name] is None else about[name]
-            if not (isinstance(about[name], int) and about[name] > 0):
+            if not (isinstance(about[name], int) and 0 < about[name] < 2**31):
                 raise ValueError(f"{name} {about[name]!r}")
+        if len(set(about["classes"] or ())) < len(about["classes"] or ()):
+            raise ValueError("two classes of one name")
         if direction not in DIRECTIONS or found not in WRITTEN_BY or (found == "classifier") != bool(about["classes"]):
             raise ValueError(f"kind {found!r}, direction {direction!r}, classes {about['classes']!r}")
     except (KeyError, TypeError, ValueError, RecursionError) as e:  # an InputError is a ValueError

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minilstm import NonFiniteError
+from minilstm import NonFiniteError, to_numpy
+from minilstm.arrays import beside
 from minilstm.loss import log_softmax
 
 from .corpus import Corpus
@@ -70,6 +71,7 @@ def token_losses(model, ids, streams) -> np.ndarray:
         rows, counted = reads[start : start + window], answers[start : start + window]
         logits, states = model.logits(ids[rows], states)  # (T_w, B, V)
         log_p = log_softmax(logits.reshape(-1, logits.shape[-1]))  # (T_w * B, V)
-        picked = log_p[np.arange(rows.size), ids[rows + 1].ravel()].reshape(rows.shape)
+        where = tuple(beside(i, log_p) for i in (np.arange(rows.size), ids[rows + 1].ravel()))
+        picked = to_numpy(log_p[where]).reshape(rows.shape)
         losses[rows[counted]] = -picked[counted]
     return losses

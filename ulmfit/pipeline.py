@@ -19,14 +19,16 @@ from minilstm.params import count_params, non_finite
 from .batching import LMBatches, encode
 from .checkpoints import origin
 from .corpus import Corpus
+from .devices import carry_to, moments_to, task_to
 from .errors import InputError
+from .evaluation import lm_loss, predict_logits
 from .groups import layer_groups
 from .interrupts import SignalsWait
 from .metrics import error_percent, perplexity
 from .optimizers import averaged, begin_averaging, make_optimizer
 from .tasks import classifying_task, finetuning_task, in_direction, pretraining_task
 from .text import tokenize
-from .train import by_layer, fit, lm_loss, predict_logits
+from .train import LATER, by_layer, fit
 
 CHECKPOINT_SECONDS = 60
 NOTHING_YET = {"seconds": 0.0, "tokens": 0, "skipped": 0, "epoch_loss": 0.0, "epoch_steps": 0}
@@ -34,17 +36,19 @@ NOTHING_YET = {"seconds": 0.0, "tokens": 0, "skipped": 0, "epoch_loss": 0.0, "ep
 
 @dataclass
 class Stage:
-    """Where a stage writes and whom it tells: a RunDirectory, a name that is its own there, and a Progress."""
+    """Where a stage writes and whom it tells: a RunDirectory, a name that is its own there, and a Progress; and where
+    it computes."""
 
     run: object
     name: str
     progress: object
+    device: str = "cpu"
 
 
 def steps_in(minutes, task, n_timed=8) -> int:
     """How many training steps fit into so many minutes on this machine, from the median of a few (the first two are
     warm-up). They train the task's model, which is of no use afterwards."""
-    seconds = [log.seconds for log, _ in fit(task, make_optimizer(task.recipe), n_timed)][2:]
+    seconds = [log.seconds for log, _ in fit(task, make_optimizer(task.recipe), n_timed, at_once=1)][2:]
     return max(1, int(60 * minutes / np.median(seconds)))
 
 
@@ -93,23 +97,24 @@ def _train(stage, task, validate, initial_carry=None):
 
     validate(carry) -> {task.measure: number}, asked at the end of every epoch and of the stage: of NT-ASGD's mean
     weights, as soon as there are some, with which the stage ends, too. Ctrl-C and SIGTERM are heard between two steps,
-    when a checkpoint has been saved.
+    when a checkpoint has been saved. Model and carry are on the host before and after.
     """
-    recipe, per_epoch, params = task.recipe, task.batches.steps_per_epoch, task.model.params
+    recipe, per_epoch = task.recipe, task.batches.steps_per_epoch
     n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
     optimizer, made_of = make_optimizer(recipe), origin(task)
-    start, carry, totals = stage.run.checkpoints.load(stage.name, made_of, params, optimizer, task.carry_type)
-    stage.run.forget_log(stage.name, start)
-    totals = NOTHING_YET | {"validations": []} | totals
+    start, carry, totals = _begin(stage, task, optimizer, made_of, initial_carry)
+    params = task.model.params
     begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
     stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model), task.measure)
     began = saved = time.perf_counter()
-    before, carry = totals["seconds"], carry or initial_carry
+    before = totals["seconds"]
     steps = fit(task, optimizer, n_steps, carry=carry, start=start, skipped=totals["skipped"])
     with SignalsWait() as signals:
-        for log, carry in steps:
-            done = log.step + 1
+        for log, new_carry in steps:
             _count(stage, log, totals)
+            if new_carry is LATER:  # the model is further on than this step
+                continue
+            done, carry = log.step + 1, new_carry
             if done % per_epoch == 0 or done == n_steps:
                 with averaged(params, optimizer, keep=done == n_steps):
                     totals["validations"].append(validate(carry))
@@ -128,7 +133,18 @@ def _train(stage, task, validate, initial_carry=None):
     seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
     report = {"seconds": seconds, "steps": n_steps, "skipped_steps": totals["skipped"], "tokens": tokens}
     report |= {"parameters": count_params(params), "tokens_per_second": tokens / seconds}
-    return carry, report | totals["validations"][-1]
+    task_to(task, "cpu")
+    return carry_to(carry, "cpu"), report | totals["validations"][-1]
+
+
+def _begin(stage, task, optimizer, made_of, carry):
+    """Put what the newest checkpoint holds in place, if there is one, and all of it on the stage's device
+    -> the first step, what it begins with, what has been counted so far"""
+    load, params = stage.run.checkpoints.load, task.model.params
+    start, loaded_carry, totals = load(stage.name, made_of, params, optimizer, task.carry_type)
+    stage.run.forget_log(stage.name, start)
+    task_to(task, stage.device), moments_to(optimizer, stage.device)
+    return start, carry_to(loaded_carry or carry, stage.device), NOTHING_YET | {"validations": []} | totals
 
 
 def _count(stage, log, totals):

@@ -9,10 +9,11 @@ from minilstm.loss import log_softmax
 
 from .batching import encode
 from .config import DIRECTIONS
+from .devices import loaded_to
 from .errors import InputError
+from .evaluation import predict_logits
 from .model_files import MODEL, Loaded, load_model
 from .text import tokenize
-from .train import predict_logits
 
 
 class Predictor:
@@ -30,14 +31,15 @@ class Predictor:
             raise InputError("the forward and the backward classifier do not have the same classes; train them anew")
 
     @classmethod
-    def load(cls, run):
-        """run: a run directory, with `forward/` and `backward/` in it or a single model. Raises InputError."""
+    def load(cls, run, device="cpu"):
+        """run: a run directory, with `forward/` and `backward/` in it or a single model; device: where to compute,
+        "cpu" or "cuda". Raises InputError."""
         run = Path(run)
         if not run.is_dir():
             what = "is a file" if run.is_file() else "no such folder"
             raise InputError(f"{run}: {what}; expected the folder of a run, as `ulmfit run` writes one")
         parts = [run / d for d in DIRECTIONS if (run / d / MODEL).is_file()] or [run]
-        return cls([load_model(part, "classifier") for part in parts])
+        return cls([loaded_to(load_model(part, "classifier"), device) for part in parts])
 
     def predict_proba(self, texts) -> np.ndarray:
         """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`.

@@ -3,6 +3,8 @@
 import time
 from collections import deque
 
+from .printable import printable
+
 NO_VALIDATION_TEXT = "no validation text"
 
 
@@ -42,7 +44,7 @@ class ConsoleProgress(Silent):
         self._last_line = time.monotonic()
 
     def message(self, text):
-        self.console.print(f"{text} ...", style="dim", highlight=False, markup=False)
+        self.console.print(f"{printable(text)} ...", style="dim", highlight=False, markup=False)
 
     def tokens(self, n):
         if self._line_is_due():

@@ -11,23 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from minilstm import get_num_threads
+from minilstm import get_num_threads, to_device
+from minilstm.arrays import about_gpu
 from minilstm.recurrence import plan_recurrence
 
 PACKAGES = ("minilstm", "kernels", "ulmfit")  # the folders of the code that can bear on a result
 
 
-def versions() -> dict:
-    """Python, the machine, the packages and settings that bear on a result; None for what is not installed."""
+def versions(device="cpu") -> dict:
+    """Python, the machine, the packages and settings that bear on a result of this device; None for what is not
+    installed."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     found["blas"] = blas()
     for package in ("minilstm", "numpy", "safetensors", "numba", "scikit-learn"):
         found[package] = version(package)
     found["cupy"] = next(filter(None, map(version, ("cupy-cuda13x", "cupy-cuda12x", "cupy"))), None)
     # The kernel that layers compute with decides how they round; threads do where it is NumPy's BLAS that multiplies.
-    found["kernel"] = plan_recurrence("auto", np.zeros((1, 1, 1), np.float32)).kernel
+    found["kernel"] = plan_recurrence("auto", to_device(np.zeros((1, 1, 1), np.float32), device)).kernel
     found["threads"] = get_num_threads()
-    return found
+    return found | (about_gpu() if device == "cuda" else {})
 
 
 def blas() -> str:

@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 from .plots import CURVES, NO_MATPLOTLIB
+from .printable import printable
 from .progress import NO_VALIDATION_TEXT, counted, duration
 
 
@@ -34,7 +35,7 @@ def print_report(console, metrics, out, n_examples=5, without=None):
     if not (Path(out) / CURVES).is_file():
         notes.append(f"there is no {CURVES}: {NO_MATPLOTLIB}")
     for note in notes:
-        console.print(f"Note: {note}.", style="dim", highlight=False, markup=False)
+        console.print(f"Note: {printable(note)}.", style="dim", highlight=False, markup=False)
     console.print(f"\nThe run is saved in {out} ({duration(metrics['seconds'])}).", highlight=False, markup=False)
     if "test_error" in metrics:
         line = f"Ask it: {program()} predict {_own_text(out)} --model {shlex.quote(str(out))}"
@@ -95,7 +96,7 @@ def confusion_table(classes, matrix):
     from rich.markup import escape
     from rich.table import Table
 
-    classes = [escape(name) for name in classes]
+    classes = [escape(printable(name)) for name in classes]
     if len(classes) > 12:
         table = Table("true class", "taken for", "times", title="Most frequent mistakes")
         pairs = [(matrix[t][p], t, p) for t in range(len(classes)) for p in range(len(classes)) if t != p]
@@ -122,7 +123,8 @@ def _examples(out, n):
     table = Table("text", "true", "predicted", "probability", title="Some predictions")
     for row in rows:
         probability = f"{row['probabilities'][row['predicted']]:.3f}"
-        table.add_row(Text(row["text"][:200]), Text(row["label"]), Text(row["predicted"]), probability)
+        shown = (Text(printable(cell)) for cell in (row["text"][:200], row["label"], row["predicted"]))
+        table.add_row(*shown, probability)
     return table
 
 

@@ -72,6 +72,8 @@ def _check(path, resume, overwrite):
             raise InputError(f"{path}: already exists and is not empty; {hint}")
         if not is_config(path / CONFIG):  # many a program has a config.yaml
             raise InputError(f"{path}: is not a run directory (no {CONFIG} of one), so --overwrite will not delete it")
+    if not overwrite:  # which deletes them
+        _refuse_links(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -82,6 +84,14 @@ def _check(path, resume, overwrite):
         for folder in missing:
             with contextlib.suppress(OSError):  # it could not be made
                 folder.rmdir()
+
+
+def _refuse_links(run):
+    """A run directory may be reached through a link, but what is in it must be there: who has sent it may have put a
+    link to any file of ours in the place of one that we write."""
+    for path in run.rglob("*") if run.is_dir() else ():
+        if path.is_symlink():
+            raise InputError(f"{path}: is a link, and a run writes nowhere but in its folder; replace it by its target")
 
 
 def _is_nothing(path):
@@ -109,8 +119,11 @@ class RunDirectory:
         """The metrics of a finished run, or None."""
         path = self.path / METRICS
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except ValueError as e:
+            metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+            if not isinstance(metrics, dict | None):
+                raise ValueError("no metrics of a run")
+            return metrics
+        except (ValueError, RecursionError) as e:
             raise InputError(f"{path}: damaged ({e}); delete it, and --resume makes it anew") from e
 
     # --- log.jsonl

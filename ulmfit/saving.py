@@ -29,7 +29,8 @@ def save_text(path, text):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with errors_name(path):
-            with open(temporary, "w", encoding="utf-8") as f:
+            temporary.unlink(missing_ok=True)
+            with open(temporary, "x", encoding="utf-8") as f:  # never through a link that somebody has put there
                 f.write(text)
                 f.flush()
                 os.fsync(f.fileno())
@@ -41,7 +42,8 @@ def save_text(path, text):
 
 
 def _flush_folder(folder):
-    """Make a new name in it durable, where the system lets a folder be opened."""
+    """Make a new name in it durable, where the system lets a folder be opened. (minilstm.checkpoint has the same: what
+    a vocabulary is saved with may not import the engine, nor the engine anything of ours.)"""
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -10,6 +10,7 @@ import difflib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -116,7 +117,7 @@ def _check_separator(content: str, name: str, separator: str, wanted: dict[str, 
 
 def _header(cells: list[str], where: str, wanted: dict[str, str]) -> list[str]:
     header = [cell.strip() for cell in cells]
-    doubled = [cell for cell in header if header.count(cell) > 1]
+    doubled = [cell for cell, n in Counter(header).items() if n > 1]
     if doubled:
         raise InputError(f"{where}: column {doubled[0]!r} occurs twice in the header; rename one of them")
     for column, option in wanted.items():
@@ -175,7 +176,7 @@ def _cell(record: dict, column: str, where: str, option: str) -> object:
 
 
 def _no_column(columns: list[str], column: str, where: str, option: str) -> InputError:
-    lowered = {name.lower(): name for name in columns}
+    lowered = {name.lower(): name for name in columns[:1000]}      # a table may have a million
     close = difflib.get_close_matches(column.lower(), lowered, n=1)
     hint = f"did you mean {option} {lowered[close[0]]}?" if close else f"name the right one with {option}"
     return InputError(f"{where}: no column {column!r}; columns seen: {_shown(columns)}; {hint}")
@@ -212,6 +213,7 @@ def read_trec(path: str | Path) -> list[tuple[str, str, str]]:
     return rows
 
 
+MAX_REVIEW = 10**6      # bytes; the longest of IMDb's has 14,106
 IMDB_REVIEW = re.compile(r"(?:^|/)((train|test)/(pos|neg|unsup)/[^/]+\.txt)$")
 
 
@@ -222,8 +224,11 @@ def read_imdb(path: str | Path) -> dict[str, list[Row]]:
     with damage_named(str(path)):
         for name, stream in members(path):
             if review := IMDB_REVIEW.search(name):
+                content = stream.read(MAX_REVIEW + 1)
+                if len(content) > MAX_REVIEW:
+                    raise InputError(f"{name}: has over {MAX_REVIEW:,} bytes, as no review has; get the archive again")
                 try:
-                    row = Row(stream.read().decode("utf-8"), review[3], name)
+                    row = Row(content.decode("utf-8"), review[3], name)
                 except UnicodeDecodeError as error:
                     raise undecodable(name, error, "file", "get the archive again") from error
                 if not row.text.strip():

@@ -7,6 +7,7 @@ import numpy as np
 from .baseline import linear_baseline
 from .metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from .predictor import Predictor
+from .saving import save_text
 
 
 def run_test(config, dataset, out, progress) -> dict:
@@ -15,18 +16,19 @@ def run_test(config, dataset, out, progress) -> dict:
     Every text with its class probabilities goes into predictions.jsonl.
     """
     progress.message("testing")
-    predictor = Predictor.load(out)
+    predictor = Predictor.load(out, config.device)
     labels, texts = dataset.test.labels, dataset.test.texts
     each = predictor.predict_proba_each(texts)
     probabilities = each.mean(axis=0)
     predicted = probabilities.argmax(axis=1)
     error = error_percent(labels, predicted)
     confusion = confusion_matrix(labels, predicted, len(dataset.classes))
-    with open(out / "predictions.jsonl", "w", encoding="utf-8") as f:
-        for text, label, p in zip(texts, labels, probabilities, strict=True):
-            row = {"text": text, "label": dataset.classes[label], "predicted": dataset.classes[p.argmax()]}
-            f.write(json.dumps(row | {"probabilities": dict(zip(dataset.classes, p.round(6).tolist(), strict=True))}))
-            f.write("\n")
+    rows = []
+    for text, label, p in zip(texts, labels, probabilities, strict=True):
+        row = {"text": text, "label": dataset.classes[label], "predicted": dataset.classes[p.argmax()]}
+        row["probabilities"] = dict(zip(dataset.classes, p.round(6).tolist(), strict=True))
+        rows.append(json.dumps(row) + "\n")
+    save_text(out / "predictions.jsonl", "".join(rows))
     # the baseline has nothing to validate, so it learns from the validation texts as well; not where n_train is the
     # question: then both get so many texts and no more
     known = (dataset.train,) if config.n_train else (dataset.train, dataset.valid)

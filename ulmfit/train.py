@@ -1,15 +1,14 @@
 """Training: one generator, and what a language model and a classifier each mean by a step.
 
 `fit` yields a StepLog for every step and keeps no callbacks: whoever wants to print, save, validate or stop does so
-between two steps, in an ordinary for loop.
+between two steps, in an ordinary for loop. On a GPU, where steps are made ahead of what is known of them (ahead.py),
+several StepLogs come at once, and all but printing waits for the last of them.
 """
 
 import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from minilstm import (
     LSTMState,
@@ -20,11 +19,13 @@ from minilstm import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
+from minilstm.arrays import number
 from minilstm.params import non_finite
 
-from .batching import LMBatches, TextBatches, evaluation_batches
+from .ahead import train_ahead, trains_ahead
+from .batching import LMBatches, TextBatches
 from .groups import UNFREEZING, group_lrs, layer_groups, lrs_by_name
-from .recipes import ClassifierTraining
+from .memory import memory_explained
 from .schedules import rate_function
 
 
@@ -41,7 +42,7 @@ class StepLog(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a task makes of one step."""
+    """What a task makes of one step. On a GPU loss and penalty are arrays of shape () there."""
 
     loss: float  # the mean cross-entropy, in nats
     grads: dict  # of the loss and the penalty together, for the layer groups that are trained
@@ -110,30 +111,65 @@ class ClassifierTask:
         grads = self.model.backward(dlogits, cache, n_unfrozen)
         names = {name for n in trained for name in groups[n].params}
         grads = {name: g for name, g in grads.items() if name in names}
-        return Step(float(loss), grads, stats, int(batch.lengths.sum()), float(cache.penalty))
+        return Step(number(loss), grads, stats, int(batch.lengths.sum()), cache.penalty)
 
 
-def fit(task, optimizer, n_steps, *, carry=None, start=0, skipped=0):
+AT_ONCE = 16  # steps on a GPU that are looked at together
+LATER = object()  # in place of a carry: the model is some steps further than this StepLog
+
+
+def fit(task, optimizer, n_steps, *, carry=None, start=0, skipped=0, at_once=None):
     """Train task.model in place, from step `start` to `n_steps`; yields (StepLog, carry) after every step.
 
     A loss, gradient or carry that is not finite never reaches the weights nor the next step. NonFiniteError names the
     step, the layers and the tensors, after as many steps as the recipe lets skip; `skipped` of them have been before.
+
+    On a GPU up to `at_once` steps of an epoch (None: AT_ONCE) are made before the host looks at any of them. Only with
+    the last of their StepLogs comes a carry, and with the others LATER. What they come to does not depend on at_once.
     """
-    per_epoch = task.batches.steps_per_epoch
+    per_epoch, ahead = task.batches.steps_per_epoch, trains_ahead(task)
     rate = rate_function(task.recipe, n_steps, per_epoch, len(layer_groups(task.model)))
-    for step in range(start, n_steps):
-        began = time.perf_counter()
-        made = task.loss_and_grads(step, carry)
-        lr, norm, why = rate(step) * made.lr_scale, math.nan, None
-        try:
-            norm, carry = update(task, optimizer, made, lr), made.carry
-        except NonFiniteError as e:
-            why, skipped = str(e), skipped + 1
+    step = start
+    while step < n_steps:
+        if ahead:
+            stop = min(n_steps, step + (at_once or AT_ONCE), step - step % per_epoch + per_epoch)
+            logs, carry = _make_ahead(task, optimizer, rate, range(step, stop), carry)
+            for log in logs:
+                yield log, carry if log is logs[-1] else LATER
+            step += len(logs)
+            if step == stop:
+                continue  # otherwise the next one is bad: it is made once more, and watched
+        log, carry = _make(task, optimizer, rate, step, carry)
+        if log.skipped is not None:
+            skipped += 1
             if skipped > task.recipe.skip_nonfinite:
-                raise NonFiniteError(f"step {step}: {why}; {_remedy(skipped - 1)}") from None
-        seconds = time.perf_counter() - began
-        log = StepLog(step, (step + 1) / per_epoch, made.loss, lr, norm, made.tokens, seconds, made.penalty, why)
+                raise NonFiniteError(f"step {step}: {log.skipped}; {_remedy(skipped - 1)}")
         yield log, carry
+        step += 1
+
+
+def _make(task, optimizer, rate, step, carry):
+    """A step, all of whose numbers are looked at before it changes anything -> StepLog, carry"""
+    began = time.perf_counter()
+    with memory_explained(task, step, carry):
+        made = task.loss_and_grads(step, carry)
+    lr, norm, why = rate(step) * made.lr_scale, math.nan, None
+    try:
+        norm, carry = update(task, optimizer, made, lr), made.carry
+    except NonFiniteError as e:
+        why = str(e)
+    numbers = float(made.loss), lr, norm, made.tokens, time.perf_counter() - began, float(made.penalty), why
+    return StepLog(step, (step + 1) / task.batches.steps_per_epoch, *numbers), carry
+
+
+def _make_ahead(task, optimizer, rate, steps, carry):
+    """Steps on a GPU -> [StepLog], the carry after them; fewer than asked for where the next one is bad"""
+    began = time.perf_counter()
+    seen, carry = train_ahead(task, optimizer, rate, steps, carry)
+    seconds, per_epoch = (time.perf_counter() - began) / len(steps), task.batches.steps_per_epoch
+    return [
+        StepLog(s.step, (s.step + 1) / per_epoch, s.loss, s.lr, s.grad_norm, s.tokens, seconds, s.penalty) for s in seen
+    ], carry
 
 
 def _remedy(skipped):
@@ -146,9 +182,9 @@ def update(task, optimizer, made, lr) -> float:
     """Change task.model by what a step has made, a Step, at the rate `lr` of the top layer group -> the gradient's norm
     before clipping. Raises NonFiniteError, and changes nothing, where loss, gradient or carry are not finite."""
     recipe, params, groups = task.recipe, task.model.params, layer_groups(task.model)
-    if not math.isfinite(made.loss):
+    if not math.isfinite(loss := float(made.loss)):
         bad = by_layer(non_finite(params) or non_finite(made.grads), groups) or "the activations"
-        raise NonFiniteError(f"the loss is {made.loss}; not finite: {bad}")
+        raise NonFiniteError(f"the loss is {loss}; not finite: {bad}")
     if bad := _non_finite_carry(made.carry):
         raise NonFiniteError(f"what is carried to the next step is not finite: {bad}")
     try:
@@ -169,25 +205,3 @@ def _non_finite_carry(carry):
     arrays = {f"{field} of {type(pair).__name__} {n}": a for n, pair in enumerate(carry or ())
               for field, a in pair._asdict().items()}  # fmt: skip
     return ", ".join(non_finite(arrays))
-
-
-def lm_loss(model, batches: LMBatches) -> float:
-    """Mean loss in nats per word over one epoch of `batches`, without any dropout; exp of it is the perplexity."""
-    total, words, states = 0.0, 0, None
-    for step in range(batches.steps_per_epoch):
-        ids, targets, _ = batches[step]
-        loss, states, _ = model.forward(ids, targets, states, need_cache=False)
-        total, words = total + loss * ids.size, words + ids.size
-    return total / words
-
-
-def predict_logits(
-    model, stats, texts, batch_size=128, *, bptt=ClassifierTraining.bptt, max_tokens=ClassifierTraining.max_tokens
-) -> np.ndarray:
-    """texts: integer arrays of word ids -> logits (N, C), in the order of the texts"""
-    logits = np.zeros((len(texts), model.n_classes), model.dtype)
-    for batch in evaluation_batches(texts, batch_size=batch_size):
-        logits[batch.rows], _, _ = model.forward(
-            batch.ids, batch.lengths, stats, need_cache=False, bptt=bptt, max_tokens=max_tokens
-        )
-    return logits

@@ -15,6 +15,7 @@ FORMAT, VERSION = "ulmfit-vocab", 1
 UNK_ID = SPECIAL_TOKENS.index(UNK)
 MAX_TOKENS = 2_000_000  # WikiText-103 has 267,735 different words; more than this is something else
 MAX_FILE_BYTES = 200_000_000
+MAX_COMMAS = 3 * MAX_TOKENS  # in the file; most tokens have none of their own
 REMEDY = "use a vocab.json that ulmfit has saved"
 
 
@@ -88,13 +89,12 @@ class Vocab:
         return [other.stoi.get(token, -1) for token in self.itos]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the vocabulary as JSON, one token a line; the file appears whole or not at all."""
-        path = Path(path)
+        """Write the vocabulary as JSON, one token a line; the file appears whole or not at all.
+
+        Raises OSError, of this path, as the disk does.
+        """
         content = {"format": FORMAT, "version": VERSION, "tokens": self.itos}
-        try:
-            save_text(path, json.dumps(content, ensure_ascii=False, indent=0) + "\n")
-        except OSError as error:
-            raise InputError(f"{path}: cannot write here ({error.strerror}); choose another place") from error
+        save_text(path, json.dumps(content, ensure_ascii=False, indent=0) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocab":
@@ -145,11 +145,15 @@ def _fault(tokens: Iterable[object]) -> str | None:
 def _read_tokens(path: Path) -> list[object]:
     """Return the token list of a vocabulary file, its tokens not yet checked."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # it may never end
+            raise InputError(f"{path}: not a vocabulary: a device, a pipe or a socket; {REMEDY}")
         content = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else None
     except OSError as error:
         raise InputError(f"{path}: cannot read the vocabulary ({error.strerror}); {REMEDY}") from error
     if content is None:
         raise InputError(f"{path}: not a vocabulary: larger than {MAX_FILE_BYTES} bytes; {REMEDY}")
+    if content.count(b",") > MAX_COMMAS:  # counted here, before each of them becomes an object of Python
+        raise InputError(f"{path}: not a vocabulary: over {MAX_COMMAS} commas; {REMEDY}")
     try:
         data = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:

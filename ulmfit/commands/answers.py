@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files import check_encoding, check_writable
 from ..metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from ..predictor import Predictor
+from ..printable import printable
 from ..progress import counted
 from ..tables import is_table_path, read_lines, read_rows, read_table
 
@@ -54,9 +55,9 @@ def check_output(out, sources):
     check_writable(out)
 
 
-def predict_texts(texts, run, format, out):
+def predict_texts(texts, run, device, format, out):
     """Predict and write, in the order of the texts, to the file `out` or to standard output."""
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, device)
     probabilities = predictor.predict_proba(texts)
     with contextlib.ExitStack() as stack:
         f = sys.stdout
@@ -79,7 +80,7 @@ def _write_predictions(f, format, texts, classes, probabilities):
             rounded = {name: round(value, 6) for name, value in zip(classes, p, strict=True)}
             f.write(json.dumps({"text": text, "predicted": predicted, "probabilities": rounded}) + "\n")
         else:
-            f.write(f"{predicted}\t{max(p):.4f}\t{' '.join(text.split())}\n")
+            f.write(f"{printable(predicted)}\t{max(p):.4f}\t{printable(' '.join(text.split()))}\n")
 
 
 def _write_row(f, cells):
@@ -88,11 +89,11 @@ def _write_row(f, cells):
     csv.writer(f, lineterminator="\n", quoting=quoting).writerow(cells)
 
 
-def evaluate_file(console, file, run, *, as_json, **columns):
+def evaluate_file(console, file, run, device, *, as_json, **columns):
     """Error, interval and confusion matrix of a run on a labelled file."""
     from ..report import confusion_table
 
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, device)
     rows = read_rows(file, **columns)
     for row in rows:
         if row.label not in predictor.classes:

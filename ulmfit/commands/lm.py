@@ -8,14 +8,13 @@ import typer
 from .options import (
     TEXT,
     DataDir,
-    Device,
     DeviceOption,
     Encoding,
     LanguageModel,
     OneDirection,
     Split,
     WhichDirection,
-    check_device,
+    checked_device,
     console,
     option,
 )  # fmt: skip
@@ -27,15 +26,15 @@ def perplexity(
     split: option(Split | None, "Which part, of WikiText by name (default: test).") = None,
     data_dir: DataDir = None, encoding: Encoding = "utf-8",
     batch_size: option(int, "Read in at most so many streams; 1 is slow and exact.", metavar="N", min=1) = 32,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
     json_: option(bool, "Print JSON instead of lines.", "--json") = False,
 ):  # fmt: skip
     """How well a language model predicts a text."""
     from .lm_answers import print_perplexity
 
-    check_device(device)
+    device = checked_device(device)
     print_perplexity(
-        console(), file, model, direction and direction.value, split=split and split.value, data_dir=data_dir,
+        console(), file, model, direction and direction.value, device, split=split and split.value, data_dir=data_dir,
         encoding=encoding, batch_size=batch_size, as_json=json_,
     )  # fmt: skip
 
@@ -52,14 +51,14 @@ def generate(
     n: option(int, "How many texts, each a line.", "--n", metavar="N", min=1) = 1,
     seed: option(int, "The same seed, the same texts.", metavar="N", min=0) = 1,
     unknown: option(bool, "Let it say <unk>, for words that it does not know.", "--unknown") = False,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
 ):  # fmt: skip
     """Text that a language model makes up."""
     from .lm_answers import print_texts
 
-    check_device(device)
+    device = checked_device(device)
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "unknown": unknown, "n_tokens": tokens}
-    print_texts(" ".join(prompt or ()), model, direction and direction.value, n=n, seed=seed, **how)
+    print_texts(" ".join(prompt or ()), model, direction and direction.value, device, n=n, seed=seed, **how)
 
 
 def import_fastai(
@@ -69,10 +68,10 @@ def import_fastai(
     out: option(Path, "Folder for the model, made new.", metavar="FOLDER"),
     direction: option(OneDirection | None, "How it reads, if its file's name does not say fwd or bwd.") = None,
     itos: option(Path | None, "The list of its words, if it is not beside it.", metavar="FILE") = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
 ):  # fmt: skip
     """A language model of fastai's, made one of ours."""
     from .lm_answers import print_import
 
-    check_device(device)
+    checked_device(device)
     print_import(source, out, direction=direction and direction.value, itos=itos)

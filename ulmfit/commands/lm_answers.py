@@ -8,21 +8,23 @@ from pathlib import Path
 
 from ..config import SHIPPED
 from ..datasets import CORPORA, load_corpus
+from ..devices import loaded_to
 from ..errors import InputError
 from ..generate import LIMITS, check_sampling, generate
 from ..model_files import MODEL, Loaded, load_model
 from ..perplexity import text_perplexity
 from ..pretrained import model_folder
+from ..printable import printable
 from ..progress import ConsoleProgress, counted
 from ..report import program
 from ..text import tokenize
 
 
-def open_language_model(model, direction=None) -> Loaded:
+def open_language_model(model, direction=None, device="cpu") -> Loaded:
     """model: SHIPPED (or None), the folder of a language model, or a folder with `forward` and `backward` in it.
 
-    direction: what it has to be; None: whatever it is, forward where there are both. Raises InputError; where a
-    classifier's folder is given, it names the language models inside of it.
+    direction: what it has to be; None: whatever it is, forward where there are both. device: where it computes. Raises
+    InputError; where a classifier's folder is given, it names the language models inside of it.
     """
     model = SHIPPED if model is None else model
     if model != SHIPPED and Path(model).is_file():
@@ -35,16 +37,16 @@ def open_language_model(model, direction=None) -> Loaded:
         raise InputError(f"{e}: {' or '.join(inside)}" if inside else str(e)) from None
     if direction not in (None, loaded.direction):
         raise InputError(f"{folder}: reads {loaded.direction}; leave out --direction, or name another --model")
-    return loaded
+    return loaded_to(loaded, device)
 
 
-def print_perplexity(console, file, model, direction, *, split, data_dir, encoding, batch_size, as_json):
+def print_perplexity(console, file, model, direction, device, *, split, data_dir, encoding, batch_size, as_json):
     """The perplexity of a text under a language model, as lines or as JSON. split: None is WikiText's test part."""
     if split is not None and file not in CORPORA and Path(file).exists():
         raise InputError(f"--split {split}: WikiText by name has parts, {file} is read as a whole; leave it out")
     if data_dir is not None and file not in CORPORA and Path(file).exists():
         raise InputError(f"--data-dir holds official files, and {file} needs none; leave it out")
-    loaded = open_language_model(model, direction)
+    loaded = open_language_model(model, direction, device)
     progress = ConsoleProgress(console)
     result = text_perplexity(
         loaded.model, loaded.vocab, load_corpus(file, split=split or "test", data_dir=data_dir, encoding=encoding),
@@ -64,18 +66,18 @@ def print_perplexity(console, file, model, direction, *, split, data_dir, encodi
     print(f"known words  {known} (where a token that is xxunk is read, but not counted)")
 
 
-def print_texts(prompt, model, direction, *, n, seed, **how):
+def print_texts(prompt, model, direction, device, *, n, seed, **how):
     """n texts, each a line; each has a seed of its own, so that the first ones are the same whatever n is."""
     try:
         check_sampling(**{name: how[name] for name in LIMITS})
     except InputError as e:  # before the model is read, and in the command line's spelling
         raise InputError(f"--{e}".replace("_", "-")) from None
-    loaded = open_language_model(model, direction)
+    loaded = open_language_model(model, direction, device)
     if strange := sorted({token for token in tokenize(prompt) if token not in loaded.vocab}):
         print(f"note: the model does not know {', '.join(strange)}, and reads xxunk there", file=sys.stderr)
     for k in range(n):
         text = generate(loaded.model, loaded.vocab, loaded.direction, prompt, seed=[seed, k], **how)
-        print(" ".join(text.split()), flush=True)  # fastai's models know line ends as words
+        print(printable(" ".join(text.split())), flush=True)  # fastai's models know line ends as words
 
 
 def print_import(source, out, **options):

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from .options import (
-    Device,
     DeviceOption,
     Encoding,
     Format,
@@ -14,7 +13,7 @@ from .options import (
     Model,
     Table,
     TextColumn,
-    check_device,
+    checked_device,
     console,
     option,
 )  # fmt: skip
@@ -24,15 +23,14 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="Labelled texts: CSV, TSV or JSONL.", metavar="FILE")],
     model: Model,
     text_column: TextColumn = "text", label_column: LabelColumn = "label", encoding: Encoding = "utf-8",
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
     json_: option(bool, "Print JSON instead of tables.", "--json") = False,
 ):  # fmt: skip
     """The error of a trained model on your own texts."""
     from .answers import evaluate_file
 
-    check_device(device)
     options = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
-    evaluate_file(console(), file, model, as_json=json_, **options)
+    evaluate_file(console(), file, model, checked_device(device), as_json=json_, **options)
 
 
 def predict(
@@ -43,25 +41,25 @@ def predict(
     format: option(Format, "How to print.") = Format.text,
     out: option(Path | None, "Write to this file instead of standard output.", metavar="FILE") = None,
     stdin: option(Table | None, "Standard input holds such a table, not lines.") = None,
-    text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = Device.cpu,
+    text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = None,
 ):  # fmt: skip
     """The class of each text, with probabilities."""
     from .answers import check_output, predict_texts, read_texts
 
-    check_device(device)
+    device = checked_device(device)
     if out is not None:
         check_output(out, texts or ())
     rows = read_texts(texts, text_column=text_column, encoding=encoding, table=stdin and stdin.value)
-    predict_texts(rows, model, format.value, out)
+    predict_texts(rows, model, device, format.value, out)
 
 
 def doctor(
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
     json_: option(bool, "Print JSON instead of tables.", "--json") = False,
 ):
     """What is installed here, and whether it all works."""
     from .doctor import examine
 
-    check_device(device)
+    checked_device(device)
     if not examine(console(), as_json=json_):
         raise typer.Exit(1)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from ..recipes import RECIPES
 
 Direction = Enum("Direction", {d: d for d in ("forward", "backward", "both")}, type=str)
@@ -34,7 +33,9 @@ Recipe = option(str, f"Sizes and training constants: {', '.join(RECIPES)}.", met
 Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
 Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
 Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
-DeviceOption = option(Device, "Where to compute: cpu only in this version.")
+DeviceOption = option(
+    Device | None, "Where to compute: cpu (default), or cuda: a GPU, with CuPy.", "--device", show_default=False
+)
 Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
 Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
 Model = option(Path, "The folder of a run.", metavar="FOLDER")
@@ -56,13 +57,21 @@ Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
 NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
 
 
-def check_device(device):
-    if device is Device.cuda:
-        raise InputError("--device cuda: this version trains and predicts on the CPU alone; use --device cpu")
+def checked_device(device, default="cpu") -> str | None:
+    """The name of the device that was typed, or the default. Raises InputError where there is none to compute on."""
+    from ..devices import check_device
+
+    name = default if device is None else device.value
+    check_device(name)
+    return name
 
 
 def console():
     """Where tables are printed: standard output as it is now."""
     from rich.console import Console
 
-    return Console(soft_wrap=False)
+    class Terminal(Console):
+        def on_broken_pipe(self):  # rich would end the program with 1, as if something were wrong
+            raise BrokenPipeError
+
+    return Terminal(soft_wrap=False)

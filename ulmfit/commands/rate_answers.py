@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config_files import change_recipe, choose_recipe
+from ..devices import carry_to, task_to
 from ..errors import InputError
 from ..experiment import read_corpus, read_dataset
 from ..files import check_writable
@@ -27,9 +28,10 @@ def find_rate(console, config, out, *, low, high, n_steps):
         raise InputError(f"--low {low:g}, --high {high:g}: expected two numbers above 0, the second one larger")
     progress = ConsoleProgress(console)
     task, carry = _task(config, progress)
+    task_to(task, config.device)
     progress.message(f"training at up to {n_steps} rates from {low:g} to {high:g}")
     steps = []
-    for step in range_test(task, low=low, high=high, n_steps=n_steps, carry=carry):
+    for step in range_test(task, low=low, high=high, n_steps=n_steps, carry=carry_to(carry, config.device)):
         steps.append(step)
     if not steps:
         raise FloatingPointError("the loss is not finite before any training: the language model has diverged")

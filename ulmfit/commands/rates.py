@@ -10,7 +10,6 @@ from .configs import make_config
 from .options import (
     TEXT,
     DataDir,
-    Device,
     DeviceOption,
     Encoding,
     LabelColumn,
@@ -23,7 +22,7 @@ from .options import (
     Set,
     Stage,
     TextColumn,
-    check_device,
+    checked_device,
     console,
     option,
 )  # fmt: skip
@@ -42,13 +41,13 @@ def lr_find(
     pretrained: Pretrained = None,
     data_dir: DataDir = None, text_column: TextColumn = "text", label_column: LabelColumn = "label",
     encoding: Encoding = "utf-8", n_train: NTrain = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
-    direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = Device.cpu,
+    direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = None,
 ):  # fmt: skip
     """Which learning rate? Train briefly from tiny to huge ones."""
     from ..config import SHIPPED
     from .rate_answers import find_rate
 
-    check_device(device)
+    device = checked_device(device)
     alone = stage is Stage.pretrain
     if alone and (dataset is not None or pretrained is not None):
         raise InputError("--stage pretrain learns from --text alone; leave out DATASET and --pretrained")
@@ -58,7 +57,7 @@ def lr_find(
     config = make_config(
         dataset=dataset, stages=(stage.value,), recipe=recipe, changes=set_, pretrained=None if alone else pretrained,
         pretrain_text=text, data_dir=data_dir, text_column=text_column, label_column=label_column, encoding=encoding,
-        n_train=n_train, seed=seed, direction=direction.value,
+        n_train=n_train, seed=seed, direction=direction.value, device=device,
     )  # fmt: skip
     find_rate(console(), config, out, low=low, high=high, n_steps=steps)
 
@@ -76,10 +75,10 @@ def schedule(
     schedule: option(str | None, "This schedule alone, or all of them side by side.", metavar="NAME|all") = None,
     steps: option(int | None, "Of that schedule (default: 1000).", metavar="N", min=1, max=1_000_000) = None,
     lr: option(float | None, "Its largest rate (default: 0.01).", metavar="RATE") = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = None,
 ):
     """The learning rate over time, of each layer group."""
     from .rate_answers import draw_schedules
 
-    check_device(device)
+    checked_device(device)
     draw_schedules(out, recipe, set_, schedule, steps, lr)

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, StepTooLarge
 from .configs import make_config
 from .options import (
     TEXT,
     DataDir,
-    Device,
     DeviceOption,
     Dir,
     Direction,
@@ -30,7 +29,7 @@ from .options import (
     Set,
     TestFile,
     TextColumn,
-    check_device,
+    checked_device,
     console,
     option,
 )  # fmt: skip
@@ -40,7 +39,7 @@ AGAIN = "the same command again"
 
 def quickstart(
     out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
-    seed: Seed = 1, device: DeviceOption = Device.cpu,
+    seed: Seed = 1, device: DeviceOption = None,
 ):  # fmt: skip
     """Everything in two minutes, on built-in data."""
     from dataclasses import replace
@@ -50,7 +49,8 @@ def quickstart(
     config = make_config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
     metrics = _train(config, out, device, overwrite=True)
     console().print("\nThe same once more from random weights, to see what the language model is worth")
-    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=AGAIN)
+    again = f"{AGAIN}, which does both runs anew; {out} is complete, and can be used as it is"
+    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=again)
     _report(metrics, out, without)
 
 
@@ -67,7 +67,7 @@ def run(
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
     recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-    device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
+    device: DeviceOption = None, resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """From a language model to a tested classifier."""
     from ..config import SHIPPED, STAGES
@@ -102,7 +102,7 @@ def pretrain(
     text: option(str, "General text; or a WikiExtractor file, folder or tar.", metavar=TEXT),
     out: Out,
     data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
-    direction: Dir = Direction.forward, device: DeviceOption = Device.cpu,
+    direction: Dir = Direction.forward, device: DeviceOption = None,
     resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """Stage 1 alone: a language model from general text."""
@@ -123,7 +123,7 @@ def _from_language_model(stage, help):
         data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
         label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
         recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-        device: DeviceOption = Device.cpu, resume: Resume = False, overwrite: Overwrite = False,
+        device: DeviceOption = None, resume: Resume = False, overwrite: Overwrite = False,
     ):  # fmt: skip
         from ..config import SHIPPED
 
@@ -142,14 +142,14 @@ finetune = _from_language_model("finetune", "Stage 2 alone: it learns the task's
 classify = _from_language_model("classify", "Stage 3 alone: the classifier, then the test.")
 
 
-def _run(config, out, device=Device.cpu, **how):
+def _run(config, out, device=None, **how):
     """Train, and show what came of it; in a folder of its own where `out` is None."""
     if out is None and config is not None:
         out = Path("runs", f"{Path(config.dataset or config.stages[0]).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     _report(_train(config, out, device, **how), out)
 
 
-def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
+def _train(config, out, device=None, *, go_on=None, **how) -> dict:
     """run_experiment on the console: progress, and what stops it in words -> its metrics
 
     go_on: what to advise when it was stopped; None: to resume the run, if there is one by then.
@@ -163,13 +163,13 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
     from ..report import program
     from ..run_dir import CONFIG
 
-    check_device(device)
+    device = checked_device(device, default=None)
     if how.get("resume") and how.get("overwrite"):
         raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     progress = ConsoleProgress(console())
     try:
         with sigterm_raises(), np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
-            metrics = run_experiment(config, out, progress=progress, **how)
+            metrics = run_experiment(config, out, device=device, progress=progress, **how)
     except (KeyboardInterrupt, OSError) as e:
         began = (Path(out) / CONFIG).is_file()
         resume = f"{program()} run --resume --out {shlex.quote(str(out))}" if began else AGAIN
@@ -181,6 +181,10 @@ def _train(config, out, device=Device.cpu, *, go_on=None, **how) -> dict:
         raise
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
+    except StepTooLarge as e:
+        stage = progress.stage.partition("-")[0]  # without its direction
+        remedy = f": start anew, with --overwrite --set {stage}.batch_size={e.fits}" if e.fits else ""
+        raise StepTooLarge(f"{progress.stage}, {e}{remedy}") from e
     finally:
         progress.end()  # gives the terminal back
     plot_run(out)

@@ -6,7 +6,7 @@ Their bytes are read into memory; nothing is unpacked. A tar archive may hold pl
 outside of it, and may not unfold to many times its own size.
 """
 
-import os
+import io
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..config import DIRECTIONS
 from ..errors import InputError
-from ..files import TAR_ENDINGS, check_readable, damage_named, open_binary
+from ..files import TAR_ENDINGS, Bounded, check_readable, damage_named, open_binary
 
 MAX_BYTES = 2 * 10**9  # of the weights; the largest of fastai's have 0.44
 MAX_WORDS_BYTES = 64 * 10**6
@@ -43,7 +43,7 @@ def find(source, direction=None, itos=None) -> Found:
     source = Path(source)
     if direction not in (None, *DIRECTIONS):
         raise InputError(f"direction: expected one of {', '.join(DIRECTIONS)}, got {direction!r}")
-    _check_plain(source, folder_ok=True)
+    check_readable(source, folder_ok=True)
     if source.is_dir():
         names, read = _in_folder(source)
     elif source.name.endswith(TAR_ENDINGS):
@@ -117,9 +117,10 @@ def _walk_tar(path, wanted):
     """Read a tar archive from end to end -> {name: (where it lies, content)}, the content only of the `wanted`."""
     found = {}
     most = max(ALWAYS_ALLOWED, MAX_UNFOLDING * path.stat().st_size)
+    complaint = f"{path}: unfolds to over {MAX_UNFOLDING} times its size; get the archive again"
     with damage_named(str(path)), open_binary(path) as stream:
         try:
-            with tarfile.open(fileobj=_Bounded(stream, most, path), mode="r|") as tar:
+            with tarfile.open(fileobj=io.BufferedReader(Bounded(stream, most, complaint)), mode="r|") as tar:
                 for member in tar:
                     if not 0 <= member.size <= most:  # before tarfile goes to its end, however far that is said to be
                         raise InputError(f"{path}: unfolds to {member.size} bytes and more; get the archive again")
@@ -148,29 +149,8 @@ def _is_file(member, found, path):
     return True
 
 
-class _Bounded:
-    """A stream that ends in an InputError after so many bytes: a few KB of gzip can hold gigabytes of zeros."""
-
-    def __init__(self, stream, n_bytes, name):
-        self.stream, self.left, self.name = stream, n_bytes, name
-
-    def read(self, n):
-        piece = self.stream.read(n)
-        self.left -= max(len(piece), 1000)  # who asks again and again at the end is not to do so for ever either
-        if self.left < 0:
-            raise InputError(f"{self.name}: unfolds to over {MAX_UNFOLDING} times its size; get the archive again")
-        return piece
-
-
-def _check_plain(path, folder_ok=False):
-    """Links are followed; what they lead to must be a file. A device may never end, and opening a pipe waits."""
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise InputError(f"{path}: is a device, a pipe or a socket; give a plain file")
-    check_readable(path, folder_ok)
-
-
 def _read_file(path, most):
-    _check_plain(path)
+    check_readable(path)
     with damage_named(str(path)), open(path, "rb") as file:
         return _read(file, path.stat().st_size, path, most)
 

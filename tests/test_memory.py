@@ -1,0 +1,147 @@
+"""Out of memory in a step: the estimate is what the step then takes, and the batch that is advised does fit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import is_refused, train
+from tiny import classifier_task, first_carry, lm_task
+
+from minilstm import Adam
+from ulmfit import memory
+from ulmfit.errors import StepTooLarge
+from ulmfit.train import LMTask, fit
+
+TASKS = {"lm": lm_task, "classifier": classifier_task}
+every_task = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+
+
+def one_failure(monkeypatch, task_type, free, at=0):
+    """Step `at` finds no memory the first time that it is made, on a machine that has `free` bytes."""
+    original, calls = task_type.loss_and_grads, []
+
+    def loss_and_grads(self, step, carry):
+        calls.append(step)
+        if step == at and calls.count(at) == 1:
+            raise MemoryError
+        return original(self, step, carry)
+
+    monkeypatch.setattr(task_type, "loss_and_grads", loss_and_grads)
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+
+
+def too_large(task, free, monkeypatch, at=0):
+    """What is then raised."""
+    one_failure(monkeypatch, type(task), free, at)
+    with pytest.raises(StepTooLarge) as e:
+        list(fit(task, Adam(), 3, carry=first_carry(task)))
+    return e.value
+
+
+def large(make):
+    return make(batch_size=64, **({"documents": [np.arange(3, 12, dtype=np.int32)] * 99} if make is lm_task else {}))
+
+
+@every_task
+def test_what_a_step_needs_is_told_as_it_is(make, monkeypatch):
+    task = large(make)
+    B = task.batches[0].ids.shape[1]
+    needed = memory.peak(task, 0, first_carry(task), B)
+    monkeypatch.setattr(memory, "_gb", lambda n: f"{n:.0f} bytes")
+    error = too_large(task, 10**9, monkeypatch)
+    assert f"step 0: a batch of {B} rows of " in str(error) and "1000000000 bytes are free" in str(error)
+    told = int(str(error).split(" needs about ")[1].split()[0])
+    assert told == pytest.approx(needed, rel=0.2)
+
+
+@every_task
+def test_the_batch_that_is_advised_fits_and_is_not_needlessly_small(make, monkeypatch):
+    task = large(make)
+    free = 0.6 * memory.peak(task, 0, first_carry(task), task.batches[0].ids.shape[1])
+    fits = too_large(task, free, monkeypatch).fits
+    assert 0.5 * free < memory.peak(task, 0, first_carry(task), fits) < free
+
+
+@every_task
+def test_a_later_step_with_what_is_carried_to_it(make, monkeypatch):
+    assert too_large(large(make), 10**9, monkeypatch, at=2).fits > 1
+
+
+@every_task
+@pytest.mark.parametrize("free, said", [(1000, "are free; a smaller size or bptt helps"), (None, "more than there is")])
+def test_where_no_batch_fits_or_nobody_knows(free, said, make, monkeypatch):
+    error = too_large(large(make), free, monkeypatch)
+    assert said in str(error) and (error.fits is None) == (free == 1000)
+
+
+def test_where_not_even_a_few_rows_fit(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    task = large(lm_task)
+    monkeypatch.setattr(type(task), "loss_and_grads", fail)
+    with pytest.raises(StepTooLarge, match="does not fit, nor do 2 rows; a smaller size or bptt helps") as e:
+        next(fit(task, Adam(), 1))
+    assert e.value.fits is None
+
+
+def test_on_the_command_line_it_is_one_line_with_the_option(tiny_data, tmp_path, monkeypatch):
+    one_failure(monkeypatch, LMTask, 10**9)
+    answer = train(tiny_data, tmp_path / "run", "--direction", "both")
+    remedy = "batch_size=8 would fit: start anew, with --overwrite --set pretrain.batch_size=8\n"
+    is_refused(answer, "error: out of memory: pretrain-forward, step 0: a batch of 16 rows ", remedy, code=1)
+
+
+# --- what is free
+
+
+def test_the_smallest_limit_counts(tmp_path, monkeypatch):
+    def container(limit, used):
+        (tmp_path / "limit").write_text(limit), (tmp_path / "used").write_text(used)
+        monkeypatch.setattr(memory, "CGROUPS", {tmp_path / "limit": tmp_path / "used", "/no/such": "/file"})
+        return memory.free_memory()
+
+    assert container("5000\n", "3000\n") == 2000 and container("5", "6") == 0
+    machine = container("max\n", "3000\n")
+    assert 10**7 < machine < 10**14 and container(str(2**63), "3000") == pytest.approx(machine, rel=0.2)
+
+
+LIMITED = """if True:
+    import resource, sys
+    from pathlib import Path
+    import numpy as np
+    from tiny import Dropouts, TextBatches, ClassifierTask, ClassifierTraining, MaskSource, ModelSize, TextClassifier
+    from minilstm import Adam
+    from ulmfit.errors import StepTooLarge
+    from ulmfit.train import fit
+
+    def step(B):
+        rng = np.random.default_rng(0)
+        model = TextClassifier(50, ModelSize(30, 60, 2, 5), 3, rng=rng)
+        texts = [rng.integers(9, 50, 200) for _ in range(B)]
+        recipe = ClassifierTraining(epochs=1, lr=0.01, batch_size=B, unfreezing="full", dropouts=Dropouts())
+        task = ClassifierTask(model, TextBatches(texts, np.arange(B) % 3, B, 1), recipe, MaskSource(1))
+        next(fit(task, Adam(), 1, carry=model.initial_stats()))
+
+    step(4)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20,) * 2)
+    try:
+        step(256)
+    except StepTooLarge as e:
+        fits = e.fits
+        print(e)
+    step(fits)
+    print("fits", fits)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="/proc tells how much memory a process has, on Linux")
+def test_a_process_that_really_has_no_more_memory():
+    tests = f"import sys; sys.path[:0] = {sys.path!r}\n"
+    done = subprocess.run([sys.executable, "-c", tests + LIMITED], capture_output=True, text=True)
+    said, fits = done.stdout.splitlines()
+    assert done.stderr == "" and "a batch of 256 rows of 200 words needs about" in said and "are free" in said
+    assert 4 <= int(fits.removeprefix("fits ")) < 256
