@@ -6,6 +6,7 @@ from functools import partial
 from itertools import product
 
 import numpy as np
+from gpu_barriers import on_chip
 from gpu_bench import failed_check, still_there
 from gpu_cells import GATES
 from gpu_ladder import default_version, module, offers, runnable, versions
@@ -21,7 +22,7 @@ FLOPS = {"forward": 19, "backward": 24}
 
 def micro(gpu, journal, until):
     """The ceilings, then the gates of every kernel that has them."""
-    for measure in (copy, products, launches, gates):
+    for measure in (copy, products, launches, on_chip, gates):
         if time.time() > until:
             return
         for kernel_name, provider, precision, mode, shape, work, rate in measure(gpu, journal):

@@ -5,6 +5,8 @@
 //   a CUDA thread is a fiber, with its own stack   it runs until it has to wait, then the next one does: what lies
 //                                                  between two barriers happens thread by thread, upwards or, with
 //                                                  `descending`, downwards, so that a missing barrier shows
+//   a cluster is as many blocks that run at once   one finds the shared memory of another by its distance from where
+//                                                  its own thread_local memory begins
 //   __shared__ is thread_local                     one copy a block, filled with 0xff bytes (NaN) before each block
 //
 // What would hang a GPU (threads that wait for each other, or at different barriers) ends the launch with a message.
@@ -21,6 +23,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -62,7 +65,8 @@ namespace {
 #endif
 using Clock = std::chrono::steady_clock;
 constexpr size_t STACK = 256 * 1024;    // bytes a fiber; only those that are touched take memory
-enum Wait { READY, AT_WARP, AT_BLOCK, AT_GRID, ENDED };
+constexpr unsigned MAX_CLUSTER = 16, NEVER = ~0u;
+enum Wait { READY, AT_WARP, AT_BLOCK, AT_CLUSTER, OUT_OF_TURN, ASTRAY, AT_GRID, ENDED };
 
 struct Fiber {
   ucontext_t context;
@@ -80,21 +84,42 @@ struct Thread {    // a CUDA thread
   unsigned mask = 0;                 // in an exchange: the lanes it waits for
   int from = 0;                      // the lane whose value it wants
   uint64_t value = 0, result = 0;
-  unsigned block_barriers = 0, grid_barriers = 0;    // behind it
+  bool wants_all = false;
+  uint64_t all[32];                  // values, of which it wants more than one
+  unsigned block_barriers = 0, grid_barriers = 0, cluster_barriers = 0;    // behind it
+  unsigned arrivals = 0;                                                   // at a barrier of the cluster
+};
+
+struct Cluster {    // blocks that run at once, and what they know of each other
+  const unsigned size;
+  unsigned begun = 0;
+  unsigned char* memory[MAX_CLUSTER]{};                        // where the thread_local memory of each begins
+  unsigned arrivals[MAX_CLUSTER]{}, awaited[MAX_CLUSTER]{};    // of all its threads; the barrier it waits for, or 0
+  unsigned ended = 0;
+  char barriers[2]{};
+
+  unsigned complete() const { return *std::min_element(arrivals, arrivals + size); }    // barriers
+  bool is_stuck() const {    // no block goes on, and one at least has not ended
+    for (unsigned i = 0; i < size; i++)
+      if (arrivals[i] != NEVER && (!awaited[i] || awaited[i] <= complete())) return false;
+    return complete() != NEVER;
+  }
 };
 
 struct Launch {
   const dim3 blocks, threads;
+  const unsigned cluster;    // blocks
   const size_t shared;
   const bool cooperative, descending;
   const Call call;
   const Kernel kernel;
   void** const arguments;
-  std::atomic<unsigned> next{0};                      // block
+  std::deque<Cluster> clusters{};
   unsigned ended = 0, waiting = 0, generation = 0;    // blocks, and barriers of the grid that are behind them
   std::mutex mutex{};                                 // for these, and for error
   std::condition_variable changed{};
   std::string error{};
+  bool failed = false;                                // the same for those who hold no lock
   char barriers[2]{};    // what ThreadSanitizer knows them by: one may be ahead of another thread by one barrier
   const Clock::time_point deadline = Clock::now() + std::chrono::seconds(ON_CPU_PATIENCE);
 
@@ -103,6 +128,7 @@ struct Launch {
 
   void fail(const std::string& why) {
     if (error.empty()) error = why;
+    __atomic_store_n(&failed, true, __ATOMIC_SEQ_CST);
     changed.notify_all();
   }
 
@@ -115,18 +141,26 @@ struct Launch {
 // A thread of the operating system, and the block that it runs.
 struct Worker {
   Launch& launch;
+  const unsigned slot, rank;    // which of the clusters that run at once, which of its blocks
+  Cluster* cluster = nullptr;
+  size_t thread_local_size = 0;
   dim3 block{};
   std::vector<Thread> threads{};
   std::vector<std::unique_ptr<Fiber>> fibers{};
   ucontext_t scheduler{};
   void* seen_as = __tsan_get_current_fiber();
   Thread* self = nullptr;
-  unsigned started = 0;
+  unsigned started = 0, told = 0;    // told: what the others know of its arrivals
   char barriers[2]{};
 
-  void run();
+  void run(unsigned at_once);
   bool run_block();
+  bool end_block();
+  bool is_poisoned();
+  bool meet();
   void fill();
+  void tell_arrivals();
+  bool sync_cluster();
   void start();
   void resume(Thread& thread);
   bool release();
@@ -148,11 +182,15 @@ UNSEEN void pause(Fiber& fiber) {
   swapcontext(&fiber.context, &worker->scheduler);
 }
 
-UNSEEN void wait(Wait why, int line, void* object) {
+UNSEEN void wait(Wait why, int line) {
   Thread& me = *worker->self;
   me.wait = why, me.line = line;
-  __tsan_release(object);
   pause(*me.fiber);
+}
+
+UNSEEN void wait(Wait why, int line, void* object) {
+  __tsan_release(object);
+  wait(why, line);
   __tsan_acquire(object);
 }
 
@@ -191,6 +229,36 @@ UNSEEN uint64_t exchange(unsigned mask, uint64_t value, int from, int line) {
   me.mask = mask, me.value = value, me.from = from;
   wait(AT_WARP, line, &me - me.here.rank % 32);
   return me.result;
+}
+
+UNSEEN void gather(uint64_t value, uint64_t (&all)[32], int line) {
+  Thread& me = *worker->self;
+  me.wants_all = true;
+  exchange(~0u, value, 0, line);
+  me.wants_all = false;
+  for (int i = 0; i < 32; i++) all[i] = me.all[i];
+}
+
+UNSEEN unsigned cluster_size() { return worker->cluster->size; }
+UNSEEN unsigned rank_in_cluster() { return worker->rank; }
+
+// Whoever arrives does not wait: what it does from here on is ordered by the next barrier.
+UNSEEN void arrive_at_cluster(int line) {
+  Thread& me = *worker->self;
+  if (me.arrivals > me.cluster_barriers) wait(OUT_OF_TURN, line);
+  __tsan_release(worker->cluster->barriers + me.arrivals++ % 2);
+}
+
+UNSEEN void wait_for_cluster(int line) {
+  Thread& me = *worker->self;
+  wait(me.arrivals > me.cluster_barriers ? AT_CLUSTER : OUT_OF_TURN, line);
+  __tsan_acquire(worker->cluster->barriers + me.cluster_barriers++ % 2);
+}
+
+UNSEEN void* in_shared_memory_of(unsigned rank, const volatile void* mine, int line) {
+  const size_t from_begin = static_cast<const volatile unsigned char*>(mine) - worker->cluster->memory[worker->rank];
+  if (rank >= worker->cluster->size || from_begin >= worker->thread_local_size) wait(ASTRAY, line);
+  return worker->cluster->memory[rank] + from_begin;
 }
 
 // What was written before one fence can be read after another that comes later.
@@ -238,7 +306,11 @@ int poison_shared(dl_phdr_info* info, size_t, void*) {
   });
   Worker* const kept = worker;
   for (auto part = begin; is_this && part != end; part++)
-    if (part->p_type == PT_TLS) memset(info->dlpi_tls_data, 0xff, part->p_memsz);
+    if (part->p_type == PT_TLS) {
+      memset(info->dlpi_tls_data, 0xff, part->p_memsz);
+      kept->cluster->memory[kept->rank] = static_cast<unsigned char*>(info->dlpi_tls_data);
+      kept->thread_local_size = part->p_memsz;
+    }
   worker = kept;
   return is_this;
 }
@@ -252,15 +324,28 @@ void Worker::fill() {
     const dim3 index{i % size.x, i / size.x % size.y, i / (size.x * size.y)};
     threads.push_back({{index, block, size, launch.blocks, i}});
   }
-  started = 0;
+  started = told = 0;
+}
+
+// Goes on when the shared memory of all blocks of the cluster is there. It orders nothing for ThreadSanitizer: a kernel
+// that looks into another block's before a barrier has told it that this one has begun is wrong.
+UNSEEN bool Worker::meet() {
+  __atomic_fetch_add(&cluster->begun, 1, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&cluster->begun, __ATOMIC_SEQ_CST) < cluster->size) {
+    if (__atomic_load_n(&launch.failed, __ATOMIC_SEQ_CST)) return false;
+    sched_yield();
+  }
+  return true;
 }
 
 bool Worker::run_block() {
   fill();
+  if (!meet()) return false;
   do {
     for (unsigned k = 0; k < started; k++)
       if (in_order(k).wait == READY) resume(in_order(k));
     while (started < threads.size()) start();
+    tell_arrivals();
   } while (count(READY) ? Clock::now() < launch.deadline : count(ENDED) < threads.size() && release());
   __tsan_acquire(this);
   ASAN_UNPOISON_MEMORY_REGION(dynamic_shared, MAX_SHARED);
@@ -273,14 +358,35 @@ bool Worker::run_block() {
   return launch.error.empty();
 }
 
-void Worker::run() {
+// As poison_shared has left it; `worker` is there as well.
+bool Worker::is_poisoned() {
+  unsigned char *const begin = cluster->memory[rank], *const end = begin + thread_local_size;
+  auto* const kept = reinterpret_cast<const volatile unsigned char*>(&worker);
+  return std::all_of(begin, end, [=](auto& byte) { return byte == 0xff || size_t(&byte - kept) < sizeof worker; });
+}
+
+// Its shared memory is gone while other blocks of its cluster go on: who reads there gets NaN.
+bool Worker::end_block() {
+  if (cluster->size > 1) dl_iterate_phdr(poison_shared, nullptr);
+  std::unique_lock lock(launch.mutex);
+  cluster->ended++;
+  cluster->arrivals[rank] = NEVER;    // nobody waits for it any more
+  if (cluster->is_stuck()) launch.fail("blocks of a cluster wait for each other for ever");
+  launch.changed.notify_all();
+  launch.changed.wait(lock, [&] { return cluster->ended == cluster->size || !launch.error.empty(); });
+  if (cluster->size > 1 && !is_poisoned())
+    launch.fail("a write into the shared memory of a block that has ended");
+  return launch.error.empty();
+}
+
+void Worker::run(unsigned at_once) {
   dynamic_shared[0] = 0;    // the first touch of this thread's thread_local memory brings it about
   worker = this;
-  for (;;) {
-    const unsigned i = launch.next.fetch_add(1, std::memory_order_relaxed);
-    if (i >= launch.n_blocks()) return;
+  for (unsigned k = slot; k < launch.clusters.size(); k += at_once) {
+    const unsigned i = k * launch.cluster + rank;
+    cluster = &launch.clusters[k];
     block = {i % launch.blocks.x, i / launch.blocks.x % launch.blocks.y, i / (launch.blocks.x * launch.blocks.y)};
-    if (!run_block() || SEEN_AS_THREADS) return;
+    if (!run_block() || !end_block()) return;
   }
 }
 
@@ -292,6 +398,11 @@ bool Worker::release() {
   for (size_t first = 0; first < threads.size(); first += 32)
     any |= release_warp(&threads[first], std::min<size_t>(32, threads.size() - first));
   if (any) return true;
+  if (count(AT_CLUSTER) && !count(OUT_OF_TURN) && !count(ASTRAY)) {
+    if (sync_cluster()) return true;
+    fail_waiting();
+    return false;
+  }
   const unsigned alive = threads.size() - count(ENDED);
   const auto awake = std::find_if(threads.begin(), threads.end(), [](auto& thread) { return thread.wait != ENDED; });
   const bool one_line = std::all_of(awake, threads.end(), [&](auto& thread) {
@@ -324,11 +435,39 @@ bool Worker::release_warp(Thread* warp, unsigned lanes) {
       if (!(there >> i & 1)) continue;
       const int from = warp[i].from;    // a lane that is not there has no value
       warp[i].result = from == BALLOT ? ballot : there >> from & 1 ? warp[from].value : ~uint64_t(0);
-      warp[i].wait = READY;
+      for (unsigned j = 0; warp[i].wants_all && j < 32; j++)
+        warp[i].all[j] = there >> j & 1 ? warp[j].value : ~uint64_t(0);
     }
+    for (unsigned i = 0; i < lanes; i++)
+      if (there >> i & 1) warp[i].wait = READY;
     any = true;
   }
   return any;
+}
+
+void Worker::tell_arrivals() {
+  unsigned arrivals = NEVER;
+  for (auto& thread : threads)
+    if (thread.wait != ENDED) arrivals = std::min(arrivals, thread.arrivals);
+  if (arrivals == told || arrivals == NEVER) return;    // at the latter it has ended: see end_block
+  std::lock_guard lock(launch.mutex);
+  cluster->arrivals[rank] = told = arrivals;
+  launch.changed.notify_all();
+}
+
+// Those who wait at a barrier of the cluster that is complete go on; false where it never will be.
+bool Worker::sync_cluster() {
+  unsigned first = NEVER;    // barrier
+  for (auto& thread : threads)
+    if (thread.wait == AT_CLUSTER) first = std::min(first, thread.arrivals);
+  std::unique_lock lock(launch.mutex);
+  cluster->awaited[rank] = first;
+  if (cluster->is_stuck()) return false;
+  launch.changed.wait(lock, [&] { return cluster->complete() >= first || !launch.error.empty(); });
+  cluster->awaited[rank] = 0;
+  for (auto& thread : threads)
+    if (thread.wait == AT_CLUSTER && thread.arrivals <= cluster->complete()) thread.wait = READY;
+  return launch.error.empty();
 }
 
 bool Worker::sync_blocks() {
@@ -342,7 +481,9 @@ bool Worker::sync_blocks() {
 }
 
 void Worker::fail_waiting() {
-  const char* places[] = {"", "for lanes of its warp", "at __syncthreads", "at a barrier of the grid", ""};
+  const char* places[] = {"", "for lanes of its warp", "at __syncthreads", "at a barrier of the cluster",
+                          "at a barrier of the cluster, out of turn", "for a place in shared memory that there is not",
+                          "at a barrier of the grid", ""};
   const auto n = [](unsigned i) { return std::to_string(i); };
   std::string why = "block (" + n(block.x) + ", " + n(block.y) + ", " + n(block.z) + ") waits for ever: ";
   for (auto thread = threads.begin(); thread != threads.end(); thread++) {    // one for each place
@@ -363,24 +504,29 @@ const char* complaint(const Launch& launch) {
   const dim3 grid = launch.blocks;
   if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
     return "expected a grid of 1 to 2147483647, 65535, 65535 blocks";
+  if (!launch.cluster || launch.cluster > MAX_CLUSTER) return "expected a cluster of 1 to 16 blocks";
+  if (grid.x % launch.cluster) return "expected a grid of whole clusters";
   return launch.shared > MAX_SHARED ? "expected at most 227 KB of shared memory" : nullptr;
 }
 
 }  // namespace
 
-const char* launch(Call call, Kernel kernel, void** arguments, const unsigned (&sizes)[6], size_t shared,
-                   bool cooperative, bool descending) {
-  Launch launch{{sizes[0], sizes[1], sizes[2]}, {sizes[3], sizes[4], sizes[5]}, shared, cooperative, descending,
-                call, kernel, arguments};
+const char* launch(Call call, Kernel kernel, void** arguments, const unsigned (&sizes)[6], unsigned cluster,
+                   size_t shared, bool cooperative, bool descending) {
+  Launch launch{{sizes[0], sizes[1], sizes[2]}, {sizes[3], sizes[4], sizes[5]}, cluster, shared, cooperative,
+                descending, call, kernel, arguments};
   static thread_local std::string error;
   if (const char* expected = complaint(launch)) return expected;
-  unsigned at_once = launch.n_blocks();
+  const unsigned n_clusters = launch.n_blocks() / cluster;
+  for (unsigned k = 0; k < n_clusters; k++) launch.clusters.emplace_back(cluster);
+  unsigned at_once = n_clusters;
   if (!cooperative && !SEEN_AS_THREADS) {    // what two blocks in one thread do is in order for ThreadSanitizer
-    const bool is_small = uint64_t(at_once) * launch.n_threads() < 4096;    // no work for a second thread
-    at_once = std::min(at_once, is_small ? 1 : std::max(1u, std::thread::hardware_concurrency()));
+    const bool is_small = uint64_t(launch.n_blocks()) * launch.n_threads() < 4096;    // no work for a second thread
+    at_once = std::min(at_once, is_small ? 1 : std::max(1u, std::thread::hardware_concurrency() / cluster));
   }
   std::vector<std::thread> workers;
-  for (unsigned i = 0; i < at_once; i++) workers.emplace_back([&] { Worker{launch}.run(); });
+  for (unsigned i = 0; i < at_once * cluster; i++)
+    workers.emplace_back([&, i] { Worker{launch, i / cluster, i % cluster}.run(at_once); });
   for (auto& w : workers) w.join();
   error = launch.error;
   return error.empty() ? nullptr : error.c_str();

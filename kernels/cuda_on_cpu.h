@@ -19,6 +19,7 @@
 #define __constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)    // who launches has read it in the text
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ thread_local    // a block is a thread of the operating system; in a function, this is static as well
 #define threadIdx (on_cpu::here().thread)
@@ -41,12 +42,18 @@ inline int lane() { return here().rank % 32; }
 
 void sync_block(int line);
 void sync_grid(int line);
+unsigned cluster_size();
+unsigned rank_in_cluster();    // of the block
+void arrive_at_cluster(int line);
+void wait_for_cluster(int line);
+void* in_shared_memory_of(unsigned rank, const volatile void* mine, int line);
 void let_others_run();
 void fence();
 
 // Waits for the lanes in mask and returns the value of one of them; from BALLOT, a bit for each value that is not 0.
 constexpr int BALLOT = -1;
 uint64_t exchange(unsigned mask, uint64_t value, int from, int line);
+void gather(uint64_t value, uint64_t (&all)[32], int line);    // of a whole warp
 
 }  // namespace on_cpu
 
@@ -63,6 +70,24 @@ struct grid_group {
   void sync(int line = __builtin_LINE()) const { on_cpu::sync_grid(line); }
 };
 inline grid_group this_grid() { return {}; }
+
+struct cluster_group {
+  struct arrival_token {};
+  static unsigned num_blocks() { return on_cpu::cluster_size(); }
+  static unsigned block_rank() { return on_cpu::rank_in_cluster(); }
+  static arrival_token barrier_arrive(int line = __builtin_LINE()) {
+    on_cpu::arrive_at_cluster(line);
+    return {};
+  }
+  static void barrier_wait(int line = __builtin_LINE()) { on_cpu::wait_for_cluster(line); }
+  static void barrier_wait(arrival_token&&, int line = __builtin_LINE()) { on_cpu::wait_for_cluster(line); }
+  static void sync(int line = __builtin_LINE()) { barrier_arrive(line), barrier_wait(line); }
+  template <class T>
+  static T* map_shared_rank(T* mine, int rank, int line = __builtin_LINE()) {
+    return static_cast<T*>(on_cpu::in_shared_memory_of(rank, mine, line));
+  }
+};
+inline cluster_group this_cluster() { return {}; }
 
 }  // namespace cooperative_groups
 
@@ -113,6 +138,34 @@ inline int __all_sync(unsigned mask, int predicate, int line = __builtin_LINE())
   return __ballot_sync(mask, !predicate, line) == 0;
 }
 
+// --- tensor cores ----------------------------------------------------------------------------------------------------
+
+namespace on_cpu {
+
+// What a warp does with mma.sync.m16n8k16, of __half or __nv_bfloat16: d (16, 8) += a (16, 16) @ b (8, 16).T. A word is
+// two numbers. Of d and a, a lane has rows lane / 4 and lane / 4 + 8, of b row lane / 4; columns: 2 * (lane % 4), the
+// next one, and in a2, a3 and b1 those 8 further on. The sums are in double, each rounded once.
+template <class S>
+void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
+         int line = __builtin_LINE()) {
+  uint64_t a_rows[2][32], b_rows[32];
+  gather(a0 | uint64_t(a2) << 32, a_rows[0], line);
+  gather(a1 | uint64_t(a3) << 32, a_rows[1], line);
+  gather(b0 | uint64_t(b1) << 32, b_rows, line);
+  for (int i = 0; i < 4; i++) {
+    const uint64_t *row = a_rows[i / 2] + lane() / 4 * 4, *column = b_rows + (lane() % 4 * 2 + i % 2) * 4;
+    double sum = d[i];
+    for (int k = 0; k < 16; k++) {
+      S numbers[2];
+      numbers[0].bits = row[k / 4] >> k % 4 * 16, numbers[1].bits = column[k / 4] >> k % 4 * 16;
+      sum += double(float(numbers[0])) * float(numbers[1]);
+    }
+    d[i] = sum;
+  }
+}
+
+}  // namespace on_cpu
+
 // --- how a kernel is launched from outside ---------------------------------------------------------------------------
 
 namespace on_cpu {
@@ -120,9 +173,9 @@ namespace on_cpu {
 using Kernel = void (*)();
 using Call = void (*)(Kernel, void** arguments);
 
-// sizes: of the grid and of a block -> nullptr, or what went wrong
-const char* launch(Call call, Kernel kernel, void** arguments, const unsigned (&sizes)[6], size_t shared,
-                   bool cooperative, bool descending);
+// sizes: of the grid and of a block; cluster: how many blocks are one -> nullptr, or what went wrong
+const char* launch(Call call, Kernel kernel, void** arguments, const unsigned (&sizes)[6], unsigned cluster,
+                   size_t shared, bool cooperative, bool descending);
 
 template <class... A>
 Call call_of(void (*)(A...)) {
@@ -160,13 +213,14 @@ const char* signature(void (*)(A...)) {
 
 }  // namespace on_cpu
 
-#define ON_CPU_EXPORT(k, ...)                                                                                        \
-  extern "C" __attribute__((visibility("default"))) const char* launch_##k(                                          \
-      const unsigned (&sizes)[6], size_t shared, void** arguments, int cooperative, int descending) {                \
-    const auto kernel = __VA_ARGS__;                                                                                 \
-    return on_cpu::launch(on_cpu::call_of(kernel), reinterpret_cast<on_cpu::Kernel>(kernel), arguments, sizes,       \
-                          shared, cooperative, descending);                                                          \
-  }                                                                                                                  \
-  extern "C" __attribute__((visibility("default"))) const char* signature_##k() {                                    \
-    return on_cpu::signature(__VA_ARGS__);                                                                           \
-  }
+#define ON_CPU_EXPORT(k, cluster, ...)                                                                                \
+  extern "C" __attribute__((visibility("default"))) const char* launch_##k(                                           \
+      const unsigned (&sizes)[6], size_t shared, void** arguments, int cooperative, int descending) {                 \
+    const auto kernel = __VA_ARGS__;                                                                                  \
+    return on_cpu::launch(on_cpu::call_of(kernel), reinterpret_cast<on_cpu::Kernel>(kernel), arguments, sizes,        \
+                          cluster, shared, cooperative, descending);                                                  \
+  }                                                                                                                   \
+  extern "C" __attribute__((visibility("default"))) const char* signature_##k() {                                     \
+    return on_cpu::signature(__VA_ARGS__);                                                                            \
+  }                                                                                                                   \
+  extern "C" __attribute__((visibility("default"))) unsigned cluster_##k() { return cluster; }

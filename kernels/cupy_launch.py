@@ -4,6 +4,7 @@ CuPy compiles with NVRTC, which needs no CUDA toolkit, when a kernel is first la
 result on disk. A launch goes to CuPy's current stream, as all of CuPy's own work does, and returns before it is done.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,23 +21,43 @@ STORAGE = {    # what a dtype is called in a .cu file
 NULL = np.uint64(0)    # a pointer to nothing: None would be taken for no argument at all
 
 
-def launch(file, name, grid, block, args, *, shared_mem=0, cooperative=False):
+DEFAULT_SHARED, DEFAULT_CLUSTER = 48 * 1024, 8    # bytes and blocks that a kernel has without asking
+NON_PORTABLE_CLUSTER = 14    # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+
+
+def launch(file, name, grid, block, args, *, shared_mem=0, cooperative=False, cluster=1):
     """Launch the kernel `name` of `file`: "lstm_gates.cu", "gates_forward_2<float, 4>".
 
     args, in the order of its parameters: arrays, for pointers; None, for a null pointer; ints, for an int; and NumPy's
     scalars for anything else, since a Python float would be passed as a double. A grid needs at least one block.
+    cluster: how many blocks are one, as __cluster_dims__ in the file says.
     """
-    kernel(file, name, cooperative)(grid, block, tuple(map(_argument, args)), shared_mem=shared_mem)
+    function = kernel(file, name, cooperative, shared_mem, cluster)
+    function(grid, block, tuple(map(_argument, args)), shared_mem=shared_mem)
 
 
 @cache
-def kernel(file, name, cooperative=False):
+def kernel(file, name, cooperative=False, shared_mem=0, cluster=1):
     """The kernel that `launch` launches."""
     module = cupy.RawModule(
-        code=(FOLDER / file).read_text(encoding="utf-8"), options=("-std=c++17",), name_expressions=(name,),
+        code=text_of(file), options=("-std=c++17",), name_expressions=(name,),
         enable_cooperative_groups=cooperative,
     )  # fmt: skip
-    return module.get_function(name)
+    function = module.get_function(name)
+    if shared_mem > DEFAULT_SHARED:
+        function.max_dynamic_shared_size_bytes = shared_mem
+    if cluster > DEFAULT_CLUSTER:
+        from cupy_backends.cuda.api import driver
+
+        driver.funcSetAttribute(function.kernel.ptr, NON_PORTABLE_CLUSTER, 1)
+    return function
+
+
+def text_of(file):
+    """A file's text, with that of the files of this folder it includes in their places: CuPy keeps what it has compiled
+    by the text that it is given, and would not see that an included file has changed."""
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    return re.sub(r'#include "(\w+\.cu)"', lambda include: text_of(include[1]), text)
 
 
 def _argument(a):

@@ -42,23 +42,16 @@ def forward(gates, x_gates, weight_hh, h0, c0, lengths=None, need_cache=True):
     shapes or dtypes, or that are not on the device.
     """
     xp = gates.xp
-    T, B, H, dtype = _check_forward(gates, x_gates, weight_hh, h0, c0)
-    lengths = xp.asarray(_check_lengths(lengths, T, B))
-    x_gates, weight_hh = xp.ascontiguousarray(x_gates), xp.ascontiguousarray(weight_hh)
-    rows = T + 1 if need_cache else 2       # without a cache two rows of state take turns
-    h, c = xp.empty((rows, B, H), dtype), xp.empty((rows, B, H), c0.dtype)
-    ifgo = xp.empty((T if need_cache else 1, B, 4 * H), dtype)
-    y = xp.empty((T, B, H), dtype)
-    h[0], c[0] = h0, c0
+    x_gates, weight_hh, saved, y = begin_forward(xp, gates.dtypes, x_gates, weight_hh, h0, c0, lengths, need_cache)
+    h, c, ifgo, lengths = saved
     if y.size:                              # an empty grid cannot be launched
         # reads x_gates, lengths, and of row t of h, c and ifgo (the rows come round again) the state before the step
         # and its product; writes row t + 1 of h and c, row t of y, and the gates over the product if they are kept
         launch = gates.prepare_forward(x_gates, lengths, h, c, ifgo, y, need_cache)
-        for t in range(T):
-            xp.dot(h[t % rows], weight_hh.T, out=ifgo[t % len(ifgo)])
+        for t in range(len(y)):
+            xp.dot(h[t % len(h)], weight_hh.T, out=ifgo[t % len(ifgo)])
             launch(t)
-    last = T % rows
-    return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
+    return end_forward(y, saved, need_cache)
 
 
 def backward(gates, dy, dh_T, dc_T, saved, weight_hh):
@@ -68,22 +61,13 @@ def backward(gates, dy, dh_T, dc_T, saved, weight_hh):
     Raises ValueError as forward does.
     """
     xp = gates.xp
-    h, c, ifgo, lengths = saved
-    (T, B, H), dtype = (len(ifgo), *h.shape[1:]), h.dtype
-    _check(xp, "weight_hh", weight_hh, (4 * H, H), dtype)
-    for name, d, shape in (("dy", dy, (T, B, H)), ("dh_T", dh_T, (B, H)), ("dc_T", dc_T, (B, H))):
-        if d is not None:
-            _check(xp, name, d, shape, c.dtype if name == "dc_T" else dtype)
-    dy = xp.zeros((1, B, H), dtype) if dy is None else xp.ascontiguousarray(dy)
-    dh_T = xp.zeros((B, H), dtype) if dh_T is None else xp.ascontiguousarray(dh_T)
-    dc = xp.zeros((B, H), c.dtype) if dc_T is None else xp.array(dc_T, order="C")
-    weight_hh = xp.ascontiguousarray(weight_hh)
-    dgates, dh = xp.empty((T, B, 4 * H), dtype), xp.empty((B, H), dtype)
+    dy, dh_T, dc, weight_hh, dgates, dh = begin_backward(xp, dy, dh_T, dc_T, saved, weight_hh)
+    _, c, ifgo, lengths = saved
     if dgates.size:
         # reads row t of dy (of its only row, if it has one), and for dh the product of step t + 1 or, where step t
         # was a row's last, dh_T; reads and writes dc; writes row t of dgates
         launch = gates.prepare_backward(dy, dh_T, lengths, c, ifgo, dh, dc, dgates)
-        for t in reversed(range(T)):
+        for t in reversed(range(len(dgates))):
             launch(t)
             xp.dot(dgates[t], weight_hh, out=dh)
     # a row that has not begun hands on what it was given
@@ -95,21 +79,61 @@ def states(saved):
     return saved.h, saved.c, saved.ifgo
 
 
-# --- before any launch -----------------------------------------------------------------------------------------------
+# --- before the first launch, and after the last ---------------------------------------------------------------------
 
 
-def _check_forward(gates, x_gates, weight_hh, h0, c0):
+def begin_forward(xp, dtypes, x_gates, weight_hh, h0, c0, lengths, need_cache):
+    """The arguments of forward, checked -> x_gates and weight_hh, contiguous; Saved, with the first state in row 0 of h
+    and c; y (T,B,H), to be written. Without a cache two rows of state take turns, and there is one of ifgo."""
+    T, B, H, dtype = check_forward(xp, dtypes, x_gates, weight_hh, h0, c0)
+    lengths = xp.asarray(check_lengths(lengths, T, B))
+    rows = T + 1 if need_cache else 2
+    h, c = xp.empty((rows, B, H), dtype), xp.empty((rows, B, H), c0.dtype)
+    ifgo = xp.empty((T if need_cache else 1, B, 4 * H), dtype)
+    h[0], c[0] = h0, c0
+    x_gates, weight_hh = xp.ascontiguousarray(x_gates), xp.ascontiguousarray(weight_hh)
+    return x_gates, weight_hh, Saved(h, c, ifgo, lengths), xp.empty((T, B, H), dtype)
+
+
+def end_forward(y, saved, need_cache):
+    """-> what forward returns"""
+    last = len(y) % len(saved.h)
+    return y, saved.h[last].copy(), saved.c[last].copy(), saved if need_cache else None
+
+
+def begin_backward(xp, dy, dh_T, dc_T, saved, weight_hh):
+    """The arguments of backward, checked -> dy, with a single row of zeros where there was none, dh_T, a copy of dc_T,
+    and weight_hh, all contiguous; dgates (T,B,4H) and dh0 (B,H), to be written"""
+    T, B, H, dtype = check_backward(xp, dy, dh_T, dc_T, saved, weight_hh)
+    dy = xp.zeros((1, B, H), dtype) if dy is None else xp.ascontiguousarray(dy)
+    dh_T = xp.zeros((B, H), dtype) if dh_T is None else xp.ascontiguousarray(dh_T)
+    dc = xp.zeros((B, H), saved.c.dtype) if dc_T is None else xp.array(dc_T, order="C")
+    weight_hh = xp.ascontiguousarray(weight_hh)
+    return dy, dh_T, dc, weight_hh, xp.empty((T, B, 4 * H), dtype), xp.empty((B, H), dtype)
+
+
+def check_forward(xp, dtypes, x_gates, weight_hh, h0, c0):
     """-> T, B, H, dtype"""
     for name, a, axes in (("x_gates", x_gates, 3), ("h0", h0, 2)):
         if getattr(a, "ndim", None) != axes:
             raise ValueError(f"{name}: expected {axes} axes, got {getattr(a, 'shape', type(a).__name__)}")
     T, (B, H), dtype = len(x_gates), h0.shape, x_gates.dtype
-    if dtype.name not in gates.dtypes:
-        raise ValueError(f"x_gates: expected one of {', '.join(gates.dtypes)}, got {dtype}")
-    _check(gates.xp, "x_gates", x_gates, (T, B, 4 * H), dtype)
-    _check(gates.xp, "weight_hh", weight_hh, (4 * H, H), dtype)
-    _check(gates.xp, "h0", h0, (B, H), dtype)
-    _check(gates.xp, "c0", c0, (B, H), np.promote_types(dtype, np.float32))
+    if dtype.name not in dtypes:
+        raise ValueError(f"x_gates: expected one of {', '.join(dtypes)}, got {dtype}")
+    _check(xp, "x_gates", x_gates, (T, B, 4 * H), dtype)
+    _check(xp, "weight_hh", weight_hh, (4 * H, H), dtype)
+    _check(xp, "h0", h0, (B, H), dtype)
+    _check(xp, "c0", c0, (B, H), np.promote_types(dtype, np.float32))
+    return T, B, H, dtype
+
+
+def check_backward(xp, dy, dh_T, dc_T, saved, weight_hh):
+    """-> T, B, H, dtype"""
+    (T, B, H), dtype = (len(saved.ifgo), *saved.h.shape[1:]), saved.h.dtype
+    _check(xp, "weight_hh", weight_hh, (4 * H, H), dtype)
+    for name, d, shape in (("dy", dy, (T, B, H)), ("dh_T", dh_T, (B, H)), ("dc_T", dc_T, (B, H))):
+        if d is not None:
+            _check(xp, name, d, shape, saved.c.dtype if name == "dc_T" else dtype)
     return T, B, H, dtype
 
 
@@ -121,7 +145,7 @@ def _check(xp, name, a, shape, dtype):
         raise ValueError(f"{name}: expected {dtype} {shape}, got {a.dtype} {a.shape}")
 
 
-def _check_lengths(lengths, T, B):
+def check_lengths(lengths, T, B):
     """-> (B,) int32 on the host, a copy"""
     lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
     if lengths.shape != (B,) or lengths.dtype.kind not in "iu" or ((lengths < 0) | (lengths > T)).any():

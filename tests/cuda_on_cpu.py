@@ -55,6 +55,15 @@ def func_set_attribute(ptr, attribute, value):
     non_portable.add(Handle(ptr))
 
 
+pinned = {}    # address -> memory of the host that kernels may write to
+
+
+def alloc_pinned_memory(size):
+    """`cupy.cuda.alloc_pinned_memory`, never freed"""
+    memory = ctypes.create_string_buffer(size)
+    return pinned.setdefault(ctypes.addressof(memory), memory)
+
+
 class Addresses(np.ndarray):
     """(n,) addresses of arrays, as an argument; the arrays are recorded with it."""
 
@@ -112,10 +121,10 @@ class Kernel:
 
 def mismatch(letters, a):
     """What is wrong with an argument for a parameter that is called `letters` in cuda_on_cpu.h, or None."""
-    is_null = isinstance(a, np.uint64) and a == 0
+    is_known = isinstance(a, np.uint64) and (a == 0 or int(a) in pinned)
     if not letters.startswith("*"):
         return None if isinstance(a, np.generic) and a.dtype.str[1:] == letters else f"{type(a).__name__}"
-    if is_null:
+    if is_known:
         return None
     if not isinstance(a, np.ndarray):
         return type(a).__name__

@@ -43,6 +43,10 @@ def uses(log, name_of):
     return found
 
 
+def gpus_of(file):
+    return BUDGET["gpus"].get(file, GPUS)
+
+
 STEP = 8    # registers that another version of the compiler may take beyond the budget: 13.5 takes 2 more than 13.0
 
 
@@ -71,7 +75,7 @@ def run(*command, **options):
 @pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
 @pytest.mark.parametrize("file", FILES)
 def test_nvcc_compiles_it_within_its_budget(file, tmp_path):
-    gpus = [gpu for gpu in GPUS if f"sm_{gpu}" in run(NVCC, "--list-gpu-code").split()]
+    gpus = [gpu for gpu in gpus_of(file) if f"sm_{gpu}" in run(NVCC, "--list-gpu-code").split()]
     # a host program that names a kernel is what makes nvcc compile a template
     wanted = ", ".join(f"(void*)({kernel})" for kernel in BUDGET[file])
     source = tmp_path / file
@@ -105,7 +109,7 @@ def test_nvrtc_compiles_it_within_its_budget(file):
     assert library.nvrtcGetNumSupportedArchs(ctypes.byref(n)) == 0
     known = (ctypes.c_int * n.value)()
     assert library.nvrtcGetSupportedArchs(known) == 0
-    gpus = [gpu for gpu in GPUS if gpu in list(known)]
+    gpus = [gpu for gpu in gpus_of(file) if gpu in list(known)]
     check(file, [use for gpu in gpus for use in compile_with_nvrtc(file, gpu)], gpus)
 
 
@@ -116,7 +120,7 @@ def compile_with_nvrtc(file, gpu):
     assert library.nvrtcCreateProgram(ctypes.byref(program), text, file.encode(), 0, None, None) == 0
     for kernel in BUDGET[file]:
         assert library.nvrtcAddNameExpression(program, kernel.encode()) == 0
-    options = [f"-arch=sm_{gpu}", "--ptxas-options=-v", *OPTIONS, *(f"-I{folder}" for folder in folders)]
+    options = [f"-arch=sm_{gpu}", "--ptxas-options=-v", *OPTIONS, f"-I{ROOT / 'kernels'}", *(f"-I{f}" for f in folders)]
     options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
@@ -140,6 +144,7 @@ def compile_with_nvrtc(file, gpu):
 def test_every_kernel_of_every_file_has_a_budget(file):
     text = (ROOT / "kernels" / file).read_text()
     assert {kernel.split("<")[0] for kernel in BUDGET[file]} == set(re.findall(r"__global__ void (\w+)\(", text))
+    assert set(gpus_of(file)) <= set(GPUS)
 
 
 LOG = """ptxas info    : 0 bytes gmem

@@ -17,6 +17,9 @@ from hypothesis import settings
 pytestmark = cuda_on_cpu.needs_gxx
 HELPERS = {    # and which of the bugs: every sixth, ...; all of them where hypothesis draws many examples, too
     ("gates_on_cpu",): 6,
+    ("step_on_cpu",): 9,
+    ("cluster_on_cpu",): 12,
+    ("persistent_on_cpu",): 11,
     ("masks_on_cpu", "embedding_on_cpu", "cross_entropy_on_cpu", "optim_on_cpu"): 6,
 }
 PROCESSES = os.cpu_count()
@@ -53,7 +56,8 @@ def test_bugs_are_planted_in_every_function(helper):
     """And in none of the comments or signatures; each in one place."""
     text = importlib.import_module(helper).CODE
     lines = text.splitlines()
-    functions = [i for i, line in enumerate(lines) if "__device__" in line or "__global__" in line]
+    seen = enumerate(cuda_mutants.for_gxx(text).splitlines())
+    functions = [i for i, line in seen if "__device__" in line or "__global__" in line]
     planted = []
     for what, code in cuda_mutants.mutants(text):
         changed = [i for i, (a, b) in enumerate(zip(lines, code.splitlines(), strict=True)) if a != b]

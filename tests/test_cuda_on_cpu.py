@@ -119,6 +119,55 @@ __global__ void deadlock(int kind, int* never) {
   if (kind == 4) while (!atomicAdd(never, 0)) __nanosleep(100);
 }
 
+// Each block writes into the next one's memory, where there are two places that take turns.
+enum Fault { NONE, NO_FIRST_BARRIER, NO_BARRIER, NO_WAIT };
+template <int N, int FAULT> __cluster_dims__(N, 1, 1) __launch_bounds__(64, 1)
+__global__ void pass_on(float* x, int steps) {
+  extern __shared__ unsigned char dynamic_shared[];
+  float(*s)[2] = reinterpret_cast<float(*)[2]>(dynamic_shared);
+  const cg::cluster_group cluster = cg::this_cluster();
+  s[threadIdx.x][0] = x[I];
+  if (FAULT != NO_FIRST_BARRIER) cluster.sync();
+  for (int k = 0; k < steps; k++) {
+    *cluster.map_shared_rank(&s[threadIdx.x][(k + 1) % 2], (cluster.block_rank() + 1) % N) = s[threadIdx.x][k % 2] + 1;
+    if (FAULT != NO_BARRIER) cluster.barrier_arrive();
+    if (FAULT != NO_BARRIER && FAULT != NO_WAIT) cluster.barrier_wait();
+    if (FAULT == NO_WAIT && k + 1 < steps) cluster.barrier_wait();
+  }
+  x[I] = s[threadIdx.x][steps % 2];
+}
+
+__cluster_dims__(2, 1, 1) __global__ void cluster_deadlock(int kind, int* never) {
+  __shared__ int s;
+  const cg::cluster_group cluster = cg::this_cluster();
+  const bool first = cluster.block_rank() == 0;
+  if (kind == 0 && first && threadIdx.x < 3) __syncthreads();
+  if (kind == 1) cluster.barrier_wait();
+  if (kind == 2) cluster.barrier_arrive(), cluster.barrier_arrive();
+  if (kind == 3) *cluster.map_shared_rank(&s, 2) = 1;
+  if (kind == 4) *cluster.map_shared_rank(never, 1) = 1;
+  if (kind == 5 && first) while (!atomicAdd(never, 0)) __nanosleep(100);
+  if (kind == 6 && first) return;
+  cluster.sync();
+  if (kind == 6) *cluster.map_shared_rank(&s, 0) = 1;
+  if (kind == 7 && !first) *never = *cluster.map_shared_rank(&s, 0);
+}
+
+template <int N> __cluster_dims__(N, 1, 1) __global__ void who(unsigned* out) {
+  const cg::cluster_group cluster = cg::this_cluster();
+  out[2 * blockIdx.x] = cluster.num_blocks(), out[2 * blockIdx.x + 1] = cluster.block_rank();
+}
+
+template <class S> __global__ void tensor(const S* a, const S* b, float* d) {    // d (16,8) += a (16,16) @ b (8,16).T
+  const int row = threadIdx.x / 4, column = threadIdx.x % 4 * 2;
+  const auto two = [](const S* from) { return *reinterpret_cast<const unsigned*>(from); };
+  const S *low = a + row * 16 + column, *high = low + 8 * 16, *mine = b + row * 16 + column;
+  float sums[4], *const to = d + row * 8 + column;
+  for (int i = 0; i < 4; i++) sums[i] = to[i / 2 * 64 + i % 2];
+  on_cpu::mma<S>(sums, two(low), two(high), two(low + 8), two(high + 8), two(mine), two(mine + 8));
+  for (int i = 0; i < 4; i++) to[i / 2 * 64 + i % 2] = sums[i];
+}
+
 __global__ void beside(float* x, int at) { x[at] = 1; }
 
 __global__ void four(float* x, int at) { reinterpret_cast<float4*>(x + at)->w = 1; }
@@ -126,7 +175,9 @@ __global__ void four(float* x, int at) { reinterpret_cast<float4*>(x + at)->w = 
 NAMES = [
     "indices", "rotate<true>", "rotate<false>", "sums<true>", "sums<false>", "unwritten", "shared_overflow", "shuffles",
     "half_a_warp", "votes", "atomics", "halves", "relax<true>", "relax<false>", "message<true>", "message<false>",
-    "early_return", "deadlock", "beside", "four",
+    "early_return", "deadlock", "beside", "four", "cluster_deadlock", "tensor<__half>", "tensor<__nv_bfloat16>",
+    "who<1>", "who<3>", "who<16>", "who<17>", "pass_on<2, NONE>", "pass_on<4, NONE>", "pass_on<16, NONE>",
+    "pass_on<4, NO_FIRST_BARRIER>", "pass_on<4, NO_BARRIER>", "pass_on<4, NO_WAIT>",
 ]  # fmt: skip
 both_ways = pytest.mark.parametrize("descending", [False, True])
 int32 = np.int32
@@ -169,8 +220,10 @@ def test_many_blocks_at_a_time(kernel):
     ((1,), (1,), 227 * 1024 + 1, "227 KB"),
 ])  # fmt: skip
 def test_what_no_gpu_can_launch_is_refused(kernel, grid, block, shared, message):
+    indices = kernel("indices")
+    indices.max_dynamic_shared_size_bytes = 256 * 1024
     with pytest.raises(RuntimeError, match=f"indices: expected .*{message}"):
-        kernel("indices")(grid, block, (np.zeros(9, np.uint32),), shared_mem=shared)
+        indices(grid, block, (np.zeros(9, np.uint32),), shared_mem=shared)
 
 
 # --- shared memory and barriers ---------------------------------------------------------------------------------------
@@ -300,6 +353,79 @@ def test_what_would_hang_a_gpu_is_an_error(kernel, kind, cooperative, message):
     kernel("indices")((1,), (1,), (out,))    # and what comes next is not disturbed
 
 
+# --- clusters ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_a_block_knows_its_place_in_its_cluster(kernel, n):
+    out = np.zeros((3, n, 2), np.uint32)
+    who = kernel(f"who<{n}>")
+    cuda_on_cpu.func_set_attribute(who.kernel.ptr, 14, 1)
+    who((3 * n,), (1,), (out,))
+    assert (out[..., 0] == n).all() and (out[..., 1] == np.arange(n)).all()
+
+
+@pytest.mark.parametrize("n, blocks, message", [(3, 4, "a grid of whole clusters"), (17, 17, "a cluster of 1 to 16")])
+def test_clusters_that_no_gpu_has_are_refused(kernel, n, blocks, message):
+    who = kernel(f"who<{n}>")
+    cuda_on_cpu.func_set_attribute(who.kernel.ptr, 14, 1)
+    with pytest.raises(RuntimeError, match=f"expected {message}"):
+        who((blocks,), (1,), (np.zeros(99, np.uint32),))
+
+
+def test_what_has_to_be_asked_for(kernel):
+    """More than 8 blocks in a cluster, and more than 48 KB of shared memory."""
+    with pytest.raises(RuntimeError, match="a cluster of 16 blocks that was not asked for"):
+        kernel("who<16>")((16,), (1,), (np.zeros(32, np.uint32),))
+    with pytest.raises(RuntimeError, match="49153 bytes of shared memory that were not asked for"):
+        kernel("who<1>")((1,), (1,), (np.zeros(2, np.uint32),), shared_mem=48 * 1024 + 1)
+
+
+@both_ways
+@pytest.mark.parametrize("n", [2, 4, 16])
+@pytest.mark.parametrize("clusters, threads, steps", [(1, 1, 1), (5, 7, 4), (2, 64, 3)])
+def test_blocks_of_a_cluster_write_into_each_others_memory(kernel, n, clusters, threads, steps, descending):
+    x = np.random.default_rng(0).standard_normal((clusters, n, threads)).astype(np.float32)
+    expected = x
+    for _ in range(steps):
+        expected = np.roll(expected, 1, axis=1) + np.float32(1)
+    pass_on = kernel(f"pass_on<{n}, NONE>")
+    cuda_on_cpu.func_set_attribute(pass_on.kernel.ptr, 14, 1)
+    pass_on((clusters * n,), (threads,), (x, int32(steps)), shared_mem=threads * 8, descending=descending)
+    assert (x == expected).all()
+
+
+@pytest.mark.parametrize("kind, message", [
+    (0, r"block \(\d, 0, 0\) waits for ever: thread 0 at (__syncthreads|a barrier of the cluster) in line"),
+    (1, "at a barrier of the cluster, out of turn"), (2, "at a barrier of the cluster, out of turn"),
+    (3, "for a place in shared memory that there is not"), (4, "for a place in shared memory that there is not"),
+    (5, "threads wait in a loop for ever"), (6, "a write into the shared memory of a block that has ended"),
+])  # fmt: skip
+def test_what_a_cluster_must_not_do_is_an_error(kernel, kind, message):
+    with pytest.raises(RuntimeError, match=message):
+        kernel("cluster_deadlock")((4,), (40,), (int32(kind), np.zeros(1, int32)))
+    out = np.zeros((1, 2), np.uint32)
+    kernel("who<1>")((1,), (1,), (out,))
+    assert out.tolist() == [[1, 0]]
+
+
+def test_whoever_reads_the_memory_of_a_block_that_has_ended_gets_nothing(kernel):
+    out = np.zeros(1, int32)
+    kernel("cluster_deadlock")((2,), (1,), (int32(7), out))
+    assert out[0] == -1    # all bits are set
+
+
+@pytest.mark.parametrize("name", ["__half", "__nv_bfloat16"])
+def test_tensor_cores(kernel, name):
+    """Whole numbers, of which a product has no rounding."""
+    rng = np.random.default_rng(0)
+    a, b, d = (rng.integers(-128, 128, shape).astype(np.float32) for shape in ((16, 16), (8, 16), (16, 8)))
+    stored = (x.astype(np.float16) if name == "__half" else (x.view(np.uint32) >> 16).astype(np.uint16) for x in (a, b))
+    expected = d + a @ b.T
+    kernel(f"tensor<{name}>")((1,), (32,), (*stored, d))
+    assert (d == expected).all()
+
+
 # --- 16-bit numbers ---------------------------------------------------------------------------------------------------
 
 
@@ -389,6 +515,8 @@ GOOD = [    # kernel, blocks, threads, shared bytes, arguments
     ("relax<true>", 3, 8, 0, (X, int32(3))),
     ("message<true>", 3, 1, 0, (np.zeros(1, int32), np.zeros(1, int32), np.zeros(3, int32))),
     ("shuffles", 1, 40, 0, (np.zeros(40), np.zeros(160), int32(1), int32(32), int32(40))),
+    ("pass_on<4, NONE>", 8, 3, 24, (X, int32(4))),
+    ("tensor<__half>", 1, 32, 0, (np.zeros(256, np.float16), np.zeros(128, np.float16), np.zeros(128, np.float32))),
     ("beside", 1, 1, 0, (X, int32(31))),
     ("four", 1, 1, 0, (X, int32(28))),
 ]  # fmt: skip
@@ -397,6 +525,9 @@ BAD = [
     ("thread", "data race", "sums<false>", 1, 8, 0, (X, X.copy())),
     ("thread", "data race", "relax<false>", 3, 8, 0, (X, int32(3))),
     ("thread", "data race", "message<false>", 3, 1, 0, (np.zeros(1, int32), np.zeros(1, int32), np.zeros(3, int32))),
+    ("thread", "data race", "pass_on<4, NO_FIRST_BARRIER>", 4, 3, 24, (X, int32(1))),
+    ("thread", "data race", "pass_on<4, NO_BARRIER>", 4, 3, 24, (X, int32(2))),
+    ("thread", "data race", "pass_on<4, NO_WAIT>", 4, 3, 24, (X, int32(2))),
     ("thread", "data race", "beside", 1, 2, 0, (X, int32(31))),
     ("thread", "data race", "beside", 2, 1, 0, (X, int32(31))),
     ("address,undefined", "heap-buffer-overflow", "beside", 1, 1, 0, (X, int32(32))),

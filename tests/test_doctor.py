@@ -208,7 +208,8 @@ def test_without_a_gpu_the_cpu_works_and_the_reason_is_plain(cupy, said, tmp_pat
 ], ids=["absent", "old driver"])  # fmt: skip
 def test_where_numba_alone_has_no_cuda_the_cpu_works(first, said, tmp_path):
     pytest.importorskip("numba", reason="pip install 'minilstm[numba]'", exc_type=ImportError)
-    first += "; import minilstm_kernels as k; k.IMPLEMENTATIONS = [i for i in k.IMPLEMENTATIONS if i.name != 'cupy']"
+    without = "[i for i in k.IMPLEMENTATIONS if 'cupy' not in i.module]"
+    first += f"; import minilstm_kernels as k; k.IMPLEMENTATIONS = {without}"
     found = diagnosis_elsewhere(tmp_path, first=first, cupy=CUPY.format(count=1, driver=13020))
     assert found["chosen"] == "cpu" and said in by_name(found)["numba-cuda"]["reason"]
 

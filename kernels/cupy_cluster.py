@@ -1,0 +1,97 @@
+"""The whole recurrence as one GPU kernel, with weight_hh on the chip from the first step to the last (lstm_cluster.cu),
+for GPUs whose blocks form clusters: compute capability 9.0 (Hopper) and newer.
+
+A cluster owns some rows of the batch and all of the weights, which lie in the registers and the shared memory of its
+blocks. `plan` says how they are cut up (cluster_plan.py), or why they are too many: there is room up to H = 704 in 16
+bits, 512 in float32 and 256 in float64. A call is two launches, forward or backward, whatever T: the first one puts the
+weights into the order in which threads fetch them.
+
+16 bits are multiplied by tensor cores with sums in float32; float32 and float64 exactly, by plain multiplications.
+Compiled for sm_90 and sm_100, and executed on the CPU from the same text; not yet measured on a GPU.
+"""
+
+from functools import cache
+
+from .cluster_plan import Device, best_version, plan
+from .cupy_launch import STORAGE, cupy, launch
+from .gpu_recurrence import begin_forward, check_backward, end_forward, states
+
+__all__ = ["forward", "backward", "states", "plan"]
+
+FILE = "lstm_cluster.cu"
+THREADS = 256    # a block of the kernels that put weights in order
+
+
+def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=None):
+    """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) on the host or None
+    -> y (T,B,H), h_T (B,H), c_T (B,H), Saved (None with need_cache=False)
+
+    float32, float64, or float16 and bfloat16 with c0 and c_T in float32. version: which product of lstm_cluster.cu;
+    None: the best for the dtype. Raises ValueError for arrays of other shapes or dtypes, that are not on the device,
+    or for whose weights the chip has no room.
+    """
+    x_gates, weight_hh, saved, y = begin_forward(
+        cupy, tuple(STORAGE), x_gates, weight_hh, h0, c0, lengths, need_cache
+    )
+    (T, B, H), dtype = y.shape, y.dtype
+    version = version or best_version(dtype.name)
+    how = plan("forward", version, B, H, dtype.name, device())
+    if y.size:
+        packed, ifgo = _pack("forward", how, weight_hh), saved.ifgo if need_cache else None
+        args = x_gates, packed, saved.lengths, T, B, H, len(saved.h), saved.h, saved.c, y, ifgo
+        _launch("forward", version, how, B, dtype, args)
+    return end_forward(y, saved, need_cache)
+
+
+def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
+    """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero); dc_T has the dtype of c_T
+    -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
+    T, B, H, dtype = check_backward(cupy, dy, dh_T, dc_T, saved, weight_hh)
+    version = version or best_version(dtype.name)
+    how = plan("backward", version, B, H, dtype.name, device())
+    dgates, dh0, dc0 = cupy.empty((T, B, 4 * H), dtype), cupy.zeros((B, H), dtype), cupy.zeros((B, H), saved.c.dtype)
+    if dgates.size:
+        given = (d if d is None else cupy.ascontiguousarray(d) for d in (dy, dh_T, dc_T))
+        packed = _pack("backward", how, weight_hh)
+        args = *given, saved.ifgo, saved.c, packed, saved.lengths, T, B, H, dgates, dh0, dc0
+        _launch("backward", version, how, B, dtype, args)
+        return dgates, dh0, dc0
+    for d, d_T in ((dh0, dh_T), (dc0, dc_T)):
+        if d_T is not None:
+            d[...] = d_T
+    return dgates, dh0, dc0
+
+
+def device():
+    """The current one."""
+    return _device(cupy.cuda.runtime.getDevice())
+
+
+@cache
+def _device(number):
+    """Raises ImportError where it has no clusters."""
+    found = cupy.cuda.runtime.getDeviceProperties(number)
+    if found["major"] < 9:
+        raise ImportError("it needs clusters of blocks, which GPUs have since compute capability 9.0 (Hopper), and "
+                          f"this one is {found['major']}.{found['minor']}")
+    return Device(found["multiProcessorCount"], found["sharedMemPerBlockOptin"])
+
+
+# --- launches ---------------------------------------------------------------------------------------------------------
+
+
+def _pack(direction, how, weight_hh):
+    """-> the weights in the order in which the threads of a cluster fetch them"""
+    pieces = how.cluster * how.fragments * weight_hh.itemsize * 32 * how.warps    # of 16 bytes
+    packed = cupy.empty(pieces * 16 // weight_hh.itemsize, weight_hh.dtype)
+    args = cupy.ascontiguousarray(weight_hh), weight_hh.shape[1], how.cluster, how.warps, how.fragments, packed
+    launch(FILE, f"pack_{direction}<{STORAGE[weight_hh.dtype.name]}>", (-(-pieces // THREADS),), (THREADS,), args)
+    return packed
+
+
+def _launch(direction, version, how, B, dtype, args):
+    name = how.name(direction, version, STORAGE[dtype.name])
+    launch(FILE, name, *how.grid(B), args, shared_mem=how.shared_mem, cluster=how.cluster)
+
+
+device()    # where there are no clusters this file is not to be imported

@@ -1,0 +1,148 @@
+"""The whole recurrence as one GPU kernel, with weight_hh on the chip from the first step to the last, for any GPU since
+Volta (lstm_persistent.cu).
+
+Groups of blocks own some rows of the batch each, and all of the weights, in the registers and the shared memory of
+their blocks; a step ends with a barrier of the group. `plan` says how the work is cut up (persistent_plan.py), or why
+there is no room for the weights. A call is one launch, forward or backward, whatever T; a batch that is very large
+takes several.
+
+All blocks of a launch have to be on the GPU at once. CuPy makes a cooperative launch smaller where they do not fit, and
+then the kernel would wait for blocks that never come: so they are counted before, and RuntimeError says what is
+missing. And should a block never arrive for another reason, the others wait for some seconds, give up, and leave a word
+in the host's memory: the next call raises RuntimeError, or `check()`, which waits for the device and then looks.
+Between a launch that was given up and that error, results are worth nothing.
+
+16 bits are multiplied by tensor cores with sums in float32 (compute capability 8.0 and newer); float32 and float64
+exactly, by plain multiplications. Compiled for sm_75 to sm_100, and executed on the CPU from the same text; not yet
+measured on a GPU.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from .cupy_launch import STORAGE, cupy, kernel, launch
+from .gpu_recurrence import Saved, check_backward, check_forward, check_lengths, states
+from .persistent_plan import Device, best_version, plan
+
+__all__ = ["forward", "backward", "states", "plan", "check"]
+
+FILE = "lstm_persistent.cu"
+POLLS = np.uint32(1 << 24)    # of a barrier, before a block gives up: some seconds
+COUNTER = 32                  # unsigned numbers from one group's counter to the next: 128 bytes
+
+
+def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=None):
+    """x_gates (T,B,4H), weight_hh (4H,H), h0 and c0 (B,H), lengths (B,) on the host or None
+    -> y (T,B,H), h_T (B,H), c_T (B,H), Saved (None with need_cache=False)
+
+    float32, float64, or float16 and bfloat16 with c0 and c_T in float32. version: which product of lstm_persistent.cu;
+    None: the best for the dtype. Raises ValueError for arrays of other shapes or dtypes, that are not on the device, or
+    for whose weights the chip has no room; RuntimeError where blocks do not fit on the GPU, or gave up in a call
+    before. """
+    _check_the_last_calls()
+    T, B, H, dtype = check_forward(cupy, tuple(STORAGE), x_gates, weight_hh, h0, c0)
+    lengths = cupy.asarray(check_lengths(lengths, T, B))
+    rows = T + 1 if need_cache else 2    # without a cache two rows of state take turns
+    h, c = cupy.empty((rows, B, H), dtype), cupy.empty((rows, B, H), c0.dtype)
+    ifgo = cupy.empty((T, B, 4 * H), dtype) if need_cache else None
+    y = cupy.empty((T, B, H), dtype)
+    h[0], c[0] = h0, c0
+    if y.size:
+        ins = cupy.ascontiguousarray(x_gates), cupy.ascontiguousarray(weight_hh), lengths, T, B, H, rows
+        _launch("forward", version, B, H, dtype, ins, (h, c, y, ifgo))
+    last = T % rows
+    return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
+
+
+def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
+    """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero); dc_T has the dtype of c_T
+    -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H). Raises as forward does."""
+    _check_the_last_calls()
+    T, B, H, dtype = check_backward(cupy, dy, dh_T, dc_T, saved, weight_hh)
+    dgates, dh0, dc0 = cupy.empty((T, B, 4 * H), dtype), cupy.zeros((B, H), dtype), cupy.zeros((B, H), saved.c.dtype)
+    if dgates.size:
+        given = (d if d is None else cupy.ascontiguousarray(d) for d in (dy, dh_T, dc_T))
+        ins = *given, saved.ifgo, saved.c, cupy.ascontiguousarray(weight_hh), saved.lengths, T, B, H
+        _launch("backward", version, B, H, dtype, ins, (dgates, dh0, dc0))
+        return dgates, dh0, dc0
+    for d, d_T in ((dh0, dh_T), (dc0, dc_T)):
+        if d_T is not None:
+            d[...] = d_T
+    return dgates, dh0, dc0
+
+
+def check():
+    """Wait for the device, then raise RuntimeError if a block gave up since the last look."""
+    cupy.cuda.runtime.deviceSynchronize()
+    _check_the_last_calls()
+
+
+# --- launches ---------------------------------------------------------------------------------------------------------
+
+
+def _launch(direction, version, B, H, dtype, ins, outs):
+    number = cupy.cuda.runtime.getDevice()
+    version = version or (best_version(dtype.name) if _capability(number) >= (8, 0) else 1)
+    how = _plan(direction, version, B, H, dtype.name, _device(number))
+    name = how.name(direction, version, STORAGE[dtype.name])
+    _check_that_all_fit(name, how, number)
+    for first in range(0, B, how.groups * how.rows):
+        exchange = cupy.zeros((how.groups, 2, how.rows, how.columns), dtype)
+        arrived = cupy.zeros(how.groups * COUNTER, np.uint32)
+        args = *ins, first, how.blocks, *outs, exchange, arrived, np.uint64(_given_up().ctypes.data), POLLS
+        launch(FILE, name, (how.groups * how.blocks,), (32 * how.warps,), args, shared_mem=how.shared_mem,
+               cooperative=True)  # fmt: skip
+
+
+_plan = cache(plan)
+
+
+@cache
+def _check_that_all_fit(name, how, number):
+    """Raise RuntimeError unless all blocks of the launch can be on the GPU at the same time."""
+    from cupy_backends.cuda.api import driver
+
+    function = kernel(FILE, name, True, how.shared_mem).kernel
+    each = driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, 32 * how.warps, how.shared_mem)
+    room, wanted = each * _device(number).multiprocessors, how.groups * how.blocks
+    if room < wanted:
+        raise RuntimeError(f"kernel 'persistent': {wanted} blocks have to be on the GPU at once, and there is room for "
+                           f"{room}; take another kernel")  # fmt: skip
+
+
+@cache
+def _device(number):
+    found = cupy.cuda.runtime.getDeviceProperties(number)
+    return Device(found["multiProcessorCount"], found["sharedMemPerBlockOptin"])
+
+
+@cache
+def _capability(number):
+    """Raises ImportError where there are no cooperative launches."""
+    found = cupy.cuda.runtime.getDeviceProperties(number)
+    if found["major"] < 7:
+        raise ImportError("it needs barriers between blocks, which GPUs have since compute capability 7.0 (Volta), and "
+                          f"this one is {found['major']}.{found['minor']}")
+    return found["major"], found["minor"]
+
+
+# --- what blocks say when they give up --------------------------------------------------------------------------------
+
+
+@cache
+def _given_up():
+    """(1,) int32, 0, in memory of the host that a GPU can write to: who looks at it does not wait for the device."""
+    word = np.frombuffer(cupy.cuda.alloc_pinned_memory(4), np.int32, 1)
+    word[0] = 0
+    return word
+
+
+def _check_the_last_calls():
+    if _given_up()[0]:
+        _given_up()[0] = 0
+        raise RuntimeError("kernel 'persistent': in a call before this one some blocks waited for others that did not "
+                           "come, and gave up; what was computed since the last check() is not to be used")
+
+
+_capability(cupy.cuda.runtime.getDevice())    # where it cannot run this file is not to be imported

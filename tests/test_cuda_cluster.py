@@ -1,0 +1,248 @@
+"""lstm_cluster.cu, how it is cut up (cluster_plan.py) and what launches it (cupy_cluster.py), executed on the CPU from
+the same text: every version for every type, and the whole recurrence under the promises of test_recurrence.py."""
+
+import tomllib
+from pathlib import Path
+
+import cluster_on_cpu
+import cuda_on_cpu
+import cupy_on_cpu
+import numpy as np
+import pytest
+from cluster_on_cpu import CODE, CUTS, FLOAT, HALF, Cut, check
+from cupy_on_cpu import in_place_of_cupy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import same_bits
+from test_cuda_gates import FAULTS, problem, promises, run
+
+import minilstm_kernels
+from minilstm_kernels import cluster_plan
+from minilstm_kernels.cluster_plan import Device, best_version, plan
+
+pytestmark = cuda_on_cpu.needs_gxx
+H100 = Device(132, 227 * 1024)
+STORAGE = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
+every_cut = pytest.mark.parametrize("cut", CUTS, ids=lambda c: f"{c.storage.name}-{c.version}-{c.cluster}-{c.H}")
+
+# the same product cut up in other ways: without registers, in more blocks, with more rows
+OTHERS = [
+    Cut(FLOAT, 1, 8, 2, 35, kept=0), Cut(FLOAT, 1, 8, 2, 35, rows=16), Cut(FLOAT, 1, 16, 1, 35),
+    Cut(HALF, 2, 4, 3, 40, kept=0), Cut(HALF, 2, 4, 3, 40), Cut(HALF, 2, 16, 1, 40),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    """A function: the name of a kernel -> the kernel"""
+    names = sorted({name for cut in (*CUTS, *OTHERS) for name in cut.names()})
+    module = cuda_on_cpu.RawModule(code=CODE, name_expressions=names)
+    found = {name: module.get_function(name) for name in names}
+    for kernel in found.values():
+        cuda_on_cpu.func_set_attribute(kernel.kernel.ptr, 14, 1)
+    return found.__getitem__
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    with in_place_of_cupy() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def cluster(cupy):
+    return minilstm_kernels.load("cluster")
+
+
+# --- the kernels ------------------------------------------------------------------------------------------------------
+
+
+@every_cut
+@settings(max_examples=10, deadline=None)
+@given(T=st.integers(1, 4), B=st.integers(1, 35), seed=st.integers(0, 999), given=st.booleans(), keep=st.booleans())
+def test_it_is_the_reference(kernels, cut, T, B, seed, given, keep):
+    check(kernels, cut, T, B, seed, keep, given)
+
+
+@every_cut
+def test_whichever_thread_comes_first_the_bits_are_the_same(kernels, cut):
+    same_bits(check(kernels, cut, 4, 18), check(kernels, cut, 4, 18, descending=True))
+
+
+@pytest.mark.parametrize("cut, others", [(CUTS[0], OTHERS[:3]), (CUTS[5], OTHERS[3:])])
+def test_how_it_is_cut_up_changes_no_bit(kernels, cut, others):
+    """Of forward; backward sums over blocks, so that only the same number of them gives the same bits."""
+    first = check(kernels, cut, 4, 18)
+    for other in others:
+        got = check(kernels, other, 4, 18)
+        if other.cluster == cut.cluster:
+            same_bits(first, got)
+        else:
+            same_bits(*({name: a[name] for name in ("y", "c_T", "h", "c", "ifgo")} for a in (first, got)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_row_knows_nothing_of_the_others(cupy, cluster, dtype):
+    """Not even of their NaNs, which stay in sight."""
+    ins, d = problem(cupy, 4, 11, 40, dtype)
+    before = run(cluster, ins, d)
+    ins["x_gates"][1, 3, 7] = np.nan
+    after = run(cluster, ins, d)
+    for name, a in after.items():
+        rows = a.ndim - 2
+        assert np.isnan(np.take(a, 3, axis=rows)).any(), name
+        same_bits({name: np.delete(before[name], 3, axis=rows)}, {name: np.delete(a, 3, axis=rows)})
+
+
+# --- the recurrence ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("promise, options", list(promises()))
+def test_the_promises_of_every_implementation(cupy, promise, options):
+    promise(kernel="cluster", device="cuda", **options)
+
+
+@pytest.mark.parametrize("T", [1, 7])
+@pytest.mark.parametrize("H", [3, 70, 300])
+def test_a_call_is_two_launches_whatever_its_steps(cupy, cluster, T, H):
+    """With H = 300 of clusters of 16 blocks, and for float32 with weights in shared memory."""
+    ins, d = problem(cupy, T, 3, H)
+    with cuda_on_cpu.recording() as launches:
+        first = run(cluster, ins, d)
+    names = [launch.name.split("<")[0] for launch in launches]
+    assert names == ["pack_forward", "lstm_forward", "pack_backward", "lstm_backward"]
+    assert max(launch.shared_mem for launch in launches) > 48 * 1024 or H < 300
+    texts = [launch.module.code for launch in launches]
+    assert all("unit_forward(" in text and '#include "lstm' not in text for text in texts)    # one text, for CuPy
+    same_bits(first, run(cluster, ins, d))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_tensor_cores_and_plain_sums_agree(cupy, cluster, dtype):
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes", reason="pip install ml_dtypes").bfloat16
+    ins, d = problem(cupy, 5, 9, 40, np.float32)
+    ins, d = ({k: a if k in ("c0", "dc_T") else a.astype(dtype) for k, a in arrays.items()} for arrays in (ins, d))
+    with cuda_on_cpu.recording() as launches:
+        sums, tensor, best = (run(cluster, ins, d, version=version) for version in (1, 2, None))
+    assert [launch.name.split(", ")[1] for launch in launches if "lstm" in launch.name] == list("112222")
+    same_bits(tensor, best)
+    ulp = 2.0**-10 if dtype == "float16" else 2.0**-7
+    for name, a in sums.items():
+        a, b = a.astype(float), tensor[name].astype(float)
+        assert abs(a - b).max() <= 4 * ulp * max(1, abs(a).max()), name
+
+
+def test_a_batch_without_rows_and_a_text_without_steps_launch_nothing(cupy, cluster):
+    with cuda_on_cpu.recording() as launches:
+        ins, d = problem(cupy, B=0)
+        assert run(cluster, ins, d)["dgates"].shape == (5, 0, 48)
+        ins, d = problem(cupy, T=0)
+        out = run(cluster, ins, d)
+    for before, after in (("h_T", ins["h0"]), ("c_T", ins["c0"]), ("dh0", d["dh_T"]), ("dc0", d["dc_T"])):
+        assert (out[before] == after.get()).all()
+    assert not launches
+
+
+def test_any_layout_in_memory_gives_the_same_bits(cupy, cluster):
+    ins, d = problem(cupy)
+    expected = run(cluster, ins, d)
+    for strange in (cupy.asfortranarray, lambda a: cupy.repeat(a, 2, axis=-1)[..., ::2]):
+        same_bits(expected, run(cluster, *({name: strange(a) for name, a in x.items()} for x in (ins, d))))
+
+
+@pytest.mark.parametrize("name, spoil, message", FAULTS)
+def test_a_bad_argument_never_reaches_the_device(cupy, cluster, name, spoil, message):
+    ins, d = problem(cupy)
+    saved = cluster.forward(*ins.values())[3]
+    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
+        if name in ins:
+            cluster.forward(*(ins | {name: spoil(ins[name])}).values())
+        else:
+            cluster.backward(*(d | {name: spoil(d[name])}).values(), saved, ins["weight_hh"])
+    assert not launches
+
+
+def test_weights_that_have_no_room_are_refused_before_anything_is_launched(cupy, cluster):
+    ins, _ = problem(cupy, T=1, B=1, H=600)
+    message = r"kernel 'cluster': weight_hh of H = 600 in float32 is more than the 16 blocks of a cluster can hold"
+    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
+        cluster.forward(*ins.values())
+    assert not launches
+
+
+def test_a_gpu_without_clusters_is_told(monkeypatch):
+    monkeypatch.setitem(cupy_on_cpu.PROPERTIES, "major", 8)
+    with in_place_of_cupy(), pytest.raises(ImportError, match=r"clusters of blocks, which GPUs have since .* is 8\.0"):
+        minilstm_kernels.load("cluster")
+
+
+# --- how it is cut up -------------------------------------------------------------------------------------------------
+
+dtypes = st.sampled_from(list(STORAGE))
+
+
+@given(direction=st.sampled_from(["forward", "backward"]), B=st.integers(1, 600), H=st.integers(1, 512), dtype=dtypes,
+       plain=st.booleans(), shared=st.sampled_from([99, 163, 227]))
+def test_a_plan_has_a_place_for_everything(direction, B, H, dtype, plain, shared):
+    version = 1 if plain else best_version(dtype)
+    try:
+        how = plan(direction, version, B, H, dtype, Device(132, shared * 1024))
+    except ValueError:
+        assert H**2 * 4 * cluster_plan.ITEMSIZE[dtype] > 16 * 40 * 1024    # there is much to put somewhere
+        return
+    assert how.cluster in (1, 2, 4, 8, 16) and how.rows in (8, 16, 32) and 0 <= how.kept <= how.fragments
+    units = how.cluster * how.warps * 4
+    assert units >= H > (how.warps - 1) * 4 * how.cluster
+    per_thread = 16 * how.fragments
+    assert per_thread * 32 * how.warps * how.cluster >= 4 * H * H    # numbers
+    registers = 80 + how.kept * 4 * cluster_plan.ITEMSIZE[dtype]    # a warp's are in one part of four
+    assert not how.kept or registers * 32 * -(-how.warps // 4) <= 65536 // 4
+    storage = next(s for s in cluster_on_cpu.STORAGES if s.name == STORAGE[dtype])
+    cut = Cut(storage, version, how.cluster, how.warps, H, how.kept, how.rows)
+    assert how.name(direction, version, STORAGE[dtype]) == cut.name(direction)
+    assert how.shared_mem == cut.shared_mem(direction) <= shared * 1024
+    assert how.grid(B) == ((how.cluster * -(-B // how.rows),), (32 * how.warps,)) and how.warps <= 12
+
+
+@pytest.mark.parametrize("B, rows", [(1, 8), (64, 8), (65, 16), (128, 16), (129, 32), (256, 32), (999, 32)])
+def test_clusters_have_more_rows_where_more_clusters_would_not_run_at_once(B, rows):
+    assert plan("forward", 2, B, 512, "float16", H100).rows == rows
+
+
+@pytest.mark.parametrize("dtype, most", [("float16", 704), ("bfloat16", 704), ("float32", 512), ("float64", 256)])
+def test_how_large_a_layer_may_be(dtype, most):
+    for direction in ("forward", "backward"):
+        plan(direction, best_version(dtype), 64, most, dtype, H100)
+    with pytest.raises(ValueError, match=f"H = {most + 1} in {dtype} is more than the 16 blocks"):
+        for direction in ("forward", "backward"):
+            plan(direction, best_version(dtype), 64, most + 1, dtype, H100)
+
+
+@pytest.mark.parametrize("dtype, H, B", [
+    ("float16", 400, 64), ("float16", 512, 64), ("float16", 512, 256), ("bfloat16", 512, 64), ("float32", 256, 64),
+    ("float32", 512, 64), ("float64", 129, 64),
+])  # fmt: skip
+def test_what_is_planned_for_usual_sizes_has_been_compiled(dtype, H, B):
+    """And holds its weights in registers in 16 bits, as long as there are not too many rows."""
+    budget = tomllib.loads((Path(__file__).parent / "cuda_budget.toml").read_text())["lstm_cluster.cu"]
+    for direction in ("forward", "backward"):
+        how = plan(direction, best_version(dtype), B, H, dtype, H100)
+        assert how.name(direction, best_version(dtype), STORAGE[dtype]) in budget
+        assert how.kept == how.fragments or "float16" not in dtype or B == 256
+
+
+# --- under sanitizers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sanitizer, B", [("address,undefined", 9), ("thread", 2)])
+def test_no_sanitizer_has_a_complaint(sanitizer, B):
+    """Reads and writes beside an array, misaligned ones, overflows; and races, with a thread for every thread."""
+    cuts = CUTS[1], Cut(HALF, 2, 4, 1, 9)
+    names = sorted({name for cut in cuts for name in cut.names()})
+    kernels = cuda_on_cpu.RawModule(code=CODE, name_expressions=names).get_function
+    with cuda_on_cpu.recording() as launches:
+        for cut in cuts:
+            check(kernels, cut, 2, B)
+    done = cuda_on_cpu.replay(launches, sanitizer)
+    assert done.returncode == 0 and b"runtime error" not in done.stderr, done.stderr.decode()[-4000:]
