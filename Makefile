@@ -21,6 +21,10 @@ bench: .venv/made-dev        ## the CPU benchmarks and their tables, in ten minu
 	@for name in lstm lm_step gates; do .venv/bin/python benchmarks/bench_$$name.py $(ARGS) || exit 1; done
 	@.venv/bin/python benchmarks/report.py
 
+torture: .venv/made-dev      ## kills, damage, full disks and bad files by the hundred; half an hour, ARGS=--short a minute
+	@.venv/bin/python tests/torture/run.py $(ARGS)
+	@$(if $(findstring --short,$(ARGS)),:,.venv/bin/python benchmarks/report.py)
+
 gpu-check:           ## checks and measures the kernels on a GPU, in eight minutes; partial results stay
 	@$(PYTHON) benchmarks/gpu_check.py --out "$(OUT)" $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
@@ -48,7 +52,7 @@ clean:               ## remove caches and build folders; .venv and runs stay
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@echo "$(CURDIR)" | tee $(STAMPS) >/dev/null
 
-.PHONY: help quickstart test lint bench gpu-check clean
+.PHONY: help quickstart test lint bench torture gpu-check clean
 ifneq "$(shell cat .venv/made-run 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/made-run .venv/made-dev
 endif

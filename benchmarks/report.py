@@ -15,9 +15,10 @@ import gpu_tables
 import speed_plots
 import speed_tables
 import tables
+import torture_tables
 
 ROOT = Path(__file__).parents[1]
-SOURCES = (tables.TABLES, speed_tables.TABLES, gpu_tables.TABLES)
+SOURCES = (tables.TABLES, speed_tables.TABLES, gpu_tables.TABLES, torture_tables.TABLES)
 TABLES = {
     file: {name: table for source in SOURCES for name, table in source.get(file, {}).items()}
     for file in ("README.md", "kernels/README.md")

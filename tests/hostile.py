@@ -6,6 +6,7 @@ import struct
 import tarfile
 import time
 import tracemalloc
+import unicodedata
 import zipfile
 
 from ulmfit.errors import InputError
@@ -89,6 +90,12 @@ def tar_of_names(n, kind=tarfile.GNUTYPE_LONGNAME):
 
 
 # --- what a refusal must be like
+
+
+def controls(text):
+    """The characters of a text on which a terminal would act: it must print none of them."""
+    return {c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in "\u202a\u202d\u202e\u2067"}
+
 
 SECONDS, BYTES, PATIENCE = 1.0, 30e6, 20
 

@@ -43,9 +43,9 @@ def begin(arguments, out, *, seconds=-1, more="pass") -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(arguments, out) -> str:
+def finish(arguments, out, **how) -> str:
     """Let a run come to its end -> what it said"""
-    process = begin(arguments, out)
+    process = begin(arguments, out, **how)
     said, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, ""), errors
     return said
@@ -59,14 +59,14 @@ def logged(out, stage="") -> int:
         return 0
 
 
-def wait_until(process, happened):
-    """-> whether it has happened before the process ended"""
+def wait_until(process, happened, every=0.001):
+    """Look every so many seconds -> whether it has happened before the process ended"""
     deadline = time.monotonic() + PATIENCE
     while not happened():
         if process.poll() is not None:
             return False
         assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.001)
+        time.sleep(every)
     return True
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ulmfit.config import RunConfig
-from ulmfit.config_files import from_plain, load_config, save_config
+from ulmfit.config_files import from_plain, is_config, load_config, save_config
 from ulmfit.errors import InputError
 from ulmfit.recipes import PAPER, RECIPES, ModelSize
 
@@ -215,14 +215,27 @@ def test_yaml_runs_no_code(tag, tmp_path):
 
 
 def test_a_configuration_that_unfolds_without_end_is_refused_at_once(tmp_path):
-    """Each line doubles the one before: written out, it would be longer than the memory."""
+    """Each line doubles the one before: written out, or merged, it would be longer than the memory."""
     lines = ["dataset: questions", "l0: &l0 [a, a]"]
     lines += [f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}]" for n in range(1, 40)]
-    with pytest.raises(InputError, match="unknown key 'l0'"):
-        load_config(written(tmp_path, "\n".join(lines)))
     nested = "seed: [" + "&l0 [a, a], " + ", ".join(f"&l{n} [*l{n - 1}, *l{n - 1}]" for n in range(1, 40)) + "]"
-    with pytest.raises(InputError, match="seed: expected a whole number"):
-        load_config(written(tmp_path, "dataset: questions\n" + nested))
+    merged = ["l0: &l0 {a: 1}", *(f"l{n}: &l{n} {{<<: [*l{n - 1}, *l{n - 1}]}}" for n in range(1, 40))]
+    for text in ("\n".join(lines), "dataset: questions\n" + nested, "\n".join(merged)):
+        with pytest.raises(InputError, match=r"line \d+, column \d+: found an alias; write out what it stands for"):
+            load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("seed", ["0x" + "f" * 5000, "0b" + "1" * 65, "9" * 20, "1:" * 2000 + "1"])
+def test_an_integer_that_python_would_not_print_is_refused(seed, tmp_path):
+    with pytest.raises(InputError, match="line 1, column 7: found an integer too large"):
+        load_config(written(tmp_path, f"seed: {seed}\n"))
+
+
+def test_a_configuration_that_is_too_long_or_never_ends_is_not_read_to_its_end(tmp_path):
+    for path in (written(tmp_path, "dataset: x\n" + "#" * 30_000), "/dev/zero"):
+        with pytest.raises(InputError, match="over 30,000 bytes"):
+            load_config(path)
+    assert not is_config("/dev/zero")
 
 
 def test_a_size_is_read_as_from_plain_reads_it():

@@ -2,6 +2,7 @@
 them has come to the bits of the run that nothing happened to."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tiny_runs import Killed, KilledAt, config_for, model_bytes, untimed, untime
 
 from ulmfit.errors import InputError
 from ulmfit.experiment import run_experiment
+from ulmfit.locks import locked
 from ulmfit.report import program
 
 
@@ -132,7 +135,7 @@ def test_a_disk_that_is_full_whenever_something_is_saved(pets_run, pets, tmp_pat
     tried = full_disk(10**9)
     run_experiment(cfg, tmp_path / "count")
     assert len(tried) > 50
-    for n in range(1, len(tried), 8):
+    for n in range(1, len(tried) - 1, 8):  # the last flush is of the folder, when metrics.json has its name
         out = tmp_path / f"full at {n}"
         full_disk(n)
         with pytest.raises((OSError, ValueError), match="No space left on device"):
@@ -230,6 +233,38 @@ def test_a_folder_that_has_vanished_is_said_in_one_line(tiny_data, tmp_path, mon
     monkeypatch.setattr("ulmfit.progress.ConsoleProgress.epoch", lambda *_: shutil.rmtree(out))
     is_refused(train(tiny_data, out), f"{out}/", "No such file or directory", "the same command again", code=1)
     assert not out.exists()
+
+
+# --- by other names, and by another clock
+
+
+@pytest.mark.parametrize("again", ["run", "link", "./folder/../link"])
+def test_a_run_goes_on_under_any_name_of_its_folder(again, pets_run, pets, tmp_path, monkeypatch, no_baseline):
+    """Relative, or a link to it from elsewhere; and it has one lock under all of them."""
+    monkeypatch.setattr("ulmfit.pipeline.CHECKPOINT_SECONDS", -1)
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.symlink("run", "link")
+    with pytest.raises(Killed):
+        run_experiment(config_for(pets, direction="both"), "run", progress=KilledAt("classify-forward", 5))
+    with locked(Path("run")), pytest.raises(InputError, match="is writing there"):
+        run_experiment(None, again, resume=True)
+    whole, metrics = pets_run
+    assert untimed(run_experiment(None, again, resume=True)) == untimed(metrics)
+    assert model_bytes(tmp_path / "run") == model_bytes(whole) and litter(tmp_path / "run") == []
+    assert Path("link").is_symlink() and sorted(os.listdir()) == ["folder", "link", "run"]
+
+
+def test_a_clock_that_is_set_back_or_on_is_not_looked_at(pets_run, pets, tmp_path, monkeypatch, no_baseline):
+    """Seconds are those of a clock that nobody can set."""
+    hours = itertools.cycle([0, 10**9, -(10**9), 1])
+    monkeypatch.setattr(time, "time", lambda: 1e9 + 3600 * next(hours))
+    whole, metrics = pets_run
+    out = tmp_path / "run"
+    again = run_experiment(config_for(pets, direction="both"), out)
+    assert untimed(again) == untimed(metrics) and model_bytes(out) == model_bytes(whole)
+    seconds = [json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert min(seconds) > 0 and sum(seconds) <= again["seconds"] < 600
 
 
 # --- other data than before

@@ -174,8 +174,9 @@ def test_a_failed_save_leaves_the_old_file_alone(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(vocab_module.os, "replace", full_disk)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as caught:
         make("new").save(path)
+    assert caught.value.filename == str(path)  # a disk that is full does not say where
     assert Vocab.load(path) == make("old") and os.listdir(tmp_path) == ["vocab.json"]
 
 
@@ -183,9 +184,9 @@ def test_save_where_no_file_can_be(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "missing" / "vocab.json", tmp_path / "file" / "vocab.json", tmp_path / "folder"):
-        with pytest.raises(InputError, match="cannot write here.*choose another place") as caught:
+        with pytest.raises(OSError) as caught:
             make("a").save(path)
-        assert str(path) in str(caught.value)
+        assert caught.value.filename == str(path)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]  # nothing unfinished is left
 
 

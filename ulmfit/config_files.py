@@ -6,6 +6,7 @@ import reprlib
 import types
 import typing
 from functools import cache
+from pathlib import Path
 
 from .config import RunConfig, check
 from .errors import InputError
@@ -41,7 +42,7 @@ def load_config(path) -> RunConfig:
 
 def _read_yaml(path):
     """What a small file holds. Raises OSError, ValueError, YAMLError, and RecursionError for brackets without end."""
-    with open(path, "rb") as f:
+    with open(Path(path), "rb") as f:  # a number would be a file that is open
         content = f.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"over {MAX_BYTES:,} bytes, as no configuration has")

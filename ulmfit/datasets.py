@@ -7,6 +7,7 @@ are the official ones wherever there are any; the validation rows are always cut
 from __future__ import annotations
 
 import difflib
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def load_dataset(name_or_path: str | Path, *, data_dir: str | Path | None = None
         task = _Task(*(_embedded_rows(f"questions_{part}.tsv") for part in ("train", "test")), notes=(
             "the test questions have templates and names that train has not, the validation questions have the "
             "same, so theirs is the lower error",))
-    elif Path(name).suffix.lower() in FORMATS or Path(name).exists():
+    elif Path(name).suffix.lower() in FORMATS or os.path.exists(name):
         columns = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
         rows = read_rows(name, **columns)
         if (n := len({row.label for row in rows})) > max(3, len(rows) / 2):      # numbers, dates, texts

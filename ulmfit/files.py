@@ -134,7 +134,7 @@ def check_readable(source: object, folder_ok: bool = False) -> None:
         return
     if not isinstance(source, str | os.PathLike):      # a number would be a file that is open, and close it
         raise TypeError(f"expected the path of a file, or an open file, got {type(source).__name__}")
-    if folder_ok and Path(source).is_dir():
+    if folder_ok and os.path.isdir(source):      # unlike pathlib's, it takes names of any length
         return
     if os.path.exists(source) and not (os.path.isfile(source) or os.path.isdir(source)):
         raise InputError(f"{source}: is a device, a pipe or a socket; give a plain file")      # it may never end

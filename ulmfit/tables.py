@@ -177,7 +177,7 @@ def _cell(record: dict, column: str, where: str, option: str) -> object:
 
 def _no_column(columns: list[str], column: str, where: str, option: str) -> InputError:
     lowered = {name.lower(): name for name in columns[:1000]}      # a table may have a million
-    close = difflib.get_close_matches(column.lower(), lowered, n=1)
+    close = difflib.get_close_matches(str(column).lower(), lowered, n=1)
     hint = f"did you mean {option} {lowered[close[0]]}?" if close else f"name the right one with {option}"
     return InputError(f"{where}: no column {column!r}; columns seen: {_shown(columns)}; {hint}")
 

@@ -144,12 +144,13 @@ def _fault(tokens: Iterable[object]) -> str | None:
 
 def _read_tokens(path: Path) -> list[object]:
     """Return the token list of a vocabulary file, its tokens not yet checked."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # it may never end
+        raise InputError(f"{path}: not a vocabulary: a device, a pipe or a socket; {REMEDY}")
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # it may never end
-            raise InputError(f"{path}: not a vocabulary: a device, a pipe or a socket; {REMEDY}")
         content = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else None
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the vocabulary ({error.strerror}); {REMEDY}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
+        why = getattr(error, "strerror", error)
+        raise InputError(f"{path}: cannot read the vocabulary ({why}); {REMEDY}") from error
     if content is None:
         raise InputError(f"{path}: not a vocabulary: larger than {MAX_FILE_BYTES} bytes; {REMEDY}")
     if content.count(b",") > MAX_COMMAS:  # counted here, before each of them becomes an object of Python

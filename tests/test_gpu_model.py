@@ -1,0 +1,143 @@
+"""benchmarks/gpu_model.py, which predicts, and gpu_barriers.py with gpu_micro.cu, which measures what it predicts from:
+the kernels are executed on the CPU, where their times mean nothing but what they compute can be checked."""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cuda_on_cpu
+import cupy_on_cpu
+import numpy as np
+import pytest
+from cupy_on_cpu import in_place_of_cupy
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import gpu_barriers  # noqa: E402
+import gpu_model  # noqa: E402
+from gpu_results import Journal, row  # noqa: E402
+
+BLOCKS = 16
+CELLS = [(direction, B, H, precision) for direction in ("forward", "backward") for B in (1, 33, 128)
+         for H in (256, 1150) for precision in gpu_model.PRECISIONS]  # fmt: skip
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def test_the_floor_is_the_products_at_the_full_rate():
+    """512 units, 64 rows: 67.1 million multiply-adds; 132 multiprocessors with 100 a cycle, 1755 cycles a
+    microsecond."""
+    assert gpu_model.floor(gpu_model.Gpu(), "forward", 64, 512, "float32") == pytest.approx(67.108864e6 / 23.166e6)
+
+
+@pytest.mark.parametrize("design", ["cluster", "persistent", "graph", "cupy"])
+def test_no_design_is_faster_than_the_floor_nor_slower_on_a_faster_gpu(design):
+    slow = gpu_model.Gpu()
+    fast = slow._replace(barrier=0.5, cluster_barrier=0.1, cache=9e3, mma=1500, fma=120, node=1, launch=2)
+    for cell in CELLS:
+        times = [gpu_model.DESIGNS[design](gpu, *cell) for gpu in (slow, fast)]
+        if times[0] is None:
+            assert cell[2] == 1150 and design == "cluster" and times[1] is None
+        else:
+            assert all(t >= gpu_model.floor(gpu, *cell) for t, gpu in zip(times, (slow, fast), strict=True))
+            assert times[1] < times[0]
+
+
+def test_what_has_been_measured_takes_the_place_of_assumptions(tmp_path):
+    journal = Journal(tmp_path / "gpu.csv")
+    journal.write([
+        row("micro", "barrier of blocks", "ours", metric="microseconds", values=[0.8, 0.9, 1.3]),
+        row("micro", "mma", "ours", precision="bfloat16", metric="TFLOP/s", values=[463.32]),
+        row("micro", "broadcast", "ours", note="could not be run"),
+        row("bench", "broadcast", "ours", metric="GB/s", values=[1]),
+    ])  # fmt: skip
+    gpu = gpu_model.measured(tmp_path / "gpu.csv")
+    assert gpu.mma == pytest.approx(1000)    # of 132 multiprocessors with 1.755 GHz
+    assert gpu == gpu_model.Gpu(barrier=0.9, mma=gpu.mma)
+
+
+def test_the_table_has_a_line_for_every_size():
+    lines = gpu_model.table(gpu_model.Gpu())
+    assert len(lines) == 2 + 2 * 4 * 5 and len({line.count("|") for line in lines}) == 1
+    assert next(line for line in lines if "float32, 1150, 64" in line).split("|")[3] == " -, - "
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The device of gpu_clock.py, as far as it is asked here"""
+    monkeypatch.setitem(cupy_on_cpu.PROPERTIES, "multiProcessorCount", BLOCKS)
+    for name, small in (("TIMES", 3), ("THREADS", 64), ("BYTES", 4096)):
+        monkeypatch.setattr(gpu_barriers, name, small)
+    with in_place_of_cupy() as cupy:
+        yield type("Gpu", (), {"cupy": cupy})
+
+
+@cuda_on_cpu.needs_gxx
+def test_every_measurement_runs_and_every_number_is_a_rate(gpu, monkeypatch):
+    monkeypatch.setattr(gpu_barriers, "clusters", lambda size, seconds: 132 // size)    # only a driver can say
+    found = {}
+    for name, _, precision, _, shape, work, rate in gpu_barriers.on_chip(gpu, None):
+        call = work()
+        with cuda_on_cpu.recording() as launches:
+            call()
+        ((metric, of),) = rate.items()
+        found[name, precision, shape["blocks"]] = metric, of(2.0), launches
+    assert {name for name, *_ in found} == set(gpu_model.MEASURED) | {
+        "barrier of the grid", "to another block", "clusters at once"}  # fmt: skip
+    assert found["barrier of blocks", "", BLOCKS][:2] == ("microseconds", 2e6 / 3)
+    assert found["clusters at once", "", 16][:2] == ("clusters", 8)
+    assert found["broadcast", "", BLOCKS][:2] == ("GB/s", BLOCKS * 4096 * 3 / 2 / 1e9)
+    # of each warp in each round 8 products of 16 by 8 by 16
+    assert found["mma", "float16", BLOCKS][:2] == ("TFLOP/s", 2 * BLOCKS * 2 * 3 * 8 * 2048 / 2 / 1e12)
+
+
+@cuda_on_cpu.needs_gxx
+def test_the_kernels_do_what_they_say(gpu):
+    cupy = gpu.cupy
+    counter, given_up = cupy.zeros(1, np.uint32), cupy.zeros(1, np.int32)
+    kernel = gpu_barriers.compiled("barrier_of_blocks", True)
+    kernel((5,), (32,), (np.int32(7), counter, given_up))
+    assert int(counter[0]) == 35 and not int(given_up[0])
+    end = cupy.zeros(512, np.int32)
+    gpu_barriers.compiled("to_another_block<16>", cluster=16)((16,), (32,), (np.int32(37), end))
+    assert (end.get() == np.tile((np.arange(32) + 5) % 32, 16)).all()
+    vectors, mixed = cupy.asarray(np.arange(64, dtype=np.uint32) ** 3), cupy.zeros(64, np.uint32)
+    gpu_barriers.compiled("broadcast")((2,), (32,), (vectors, np.int32(16), np.int32(3), mixed))
+    of_lanes = np.bitwise_xor.reduce(np.arange(64, dtype=np.uint32).reshape(16, 4) ** 3, axis=1)
+    assert (mixed.get().reshape(2, 32) == np.concatenate([of_lanes, np.zeros(16)])).all()    # three times is once
+    sums = cupy.zeros(32, np.float32)
+    gpu_barriers.compiled("tensor_cores<__nv_bfloat16>")((1,), (32,), (np.int32(3), sums))
+    assert (sums.get() == 3 * 8 * 4 * 16).all()
+
+
+def test_where_the_kernels_are_not_there_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(gpu_barriers, "runnable", list)
+    assert list(gpu_barriers.on_chip(None, None)) == []
+
+
+def test_structures_of_the_driver_are_as_in_its_header():
+    """Of CUDA 13.0: cuda.h, CUlaunchConfig and CUlaunchAttribute."""
+    config, attribute = gpu_barriers.Config, gpu_barriers.Attribute
+    offsets = [getattr(config, name).offset for name in ("stream", "attributes", "n_attributes")]
+    assert offsets == [32, 40, 48] and ctypes.sizeof(config) == 56
+    assert attribute.x.offset == 8 and ctypes.sizeof(attribute) == 72
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+def test_nvcc_compiles_them_for_hopper_without_spills(tmp_path):
+    kernels = ["barrier_of_blocks", "barrier_of_grid", "barrier_of_cluster<16>", "to_another_block<8>", "broadcast",
+               "tensor_cores<__half>", "tensor_cores<__nv_bfloat16>"]  # fmt: skip
+    source = tmp_path / "all.cu"
+    wanted = ", ".join(f"(void*)({kernel})" for kernel in kernels)
+    source.write_text(f'#include "{ROOT / "benchmarks" / "gpu_micro.cu"}"\nvoid* wanted[] = {{{wanted}}};\n')
+    command = ["nvcc", "-std=c++17", "-arch=sm_90", "-cubin", "-Xptxas=-v", f"-I{ROOT / 'kernels'}"]
+    done = subprocess.run([*command, source, "-o", tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(" 0 bytes spill stores, 0 bytes spill loads") == len(kernels)
