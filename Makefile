@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ARGS   ?=
 OUT    ?= runs/gpu-check
+MINUTES ?= 10
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
@@ -24,6 +25,10 @@ bench: .venv/made-dev        ## the CPU benchmarks and their tables, in ten minu
 torture: .venv/made-dev      ## kills, damage, full disks and bad files by the hundred; half an hour, ARGS=--short a minute
 	@.venv/bin/python tests/torture/run.py $(ARGS)
 	@$(if $(findstring --short,$(ARGS)),:,.venv/bin/python benchmarks/report.py)
+
+fuzz: .venv/made-dev         ## every parser against a fuzzer; TARGET='table config' for some, MINUTES=10 for each
+	@.venv/bin/python -c 'import atheris' 2>/dev/null || .venv/bin/python -m pip install --quiet atheris
+	@.venv/bin/python tests/fuzz/run.py --minutes $(MINUTES) $(TARGET)
 
 gpu-check:           ## checks and measures the kernels on a GPU, in eight minutes; partial results stay
 	@$(PYTHON) benchmarks/gpu_check.py --out "$(OUT)" $(if $(PARTS),--parts $(PARTS)) $(ARGS)
@@ -52,7 +57,7 @@ clean:               ## remove caches and build folders; .venv and runs stay
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@echo "$(CURDIR)" | tee $(STAMPS) >/dev/null
 
-.PHONY: help quickstart test lint bench torture gpu-check clean
+.PHONY: help quickstart test lint bench torture fuzz gpu-check clean
 ifneq "$(shell cat .venv/made-run 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/made-run .venv/made-dev
 endif

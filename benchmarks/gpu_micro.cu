@@ -9,7 +9,7 @@
 namespace cg = cooperative_groups;
 
 // All blocks meet n times, as the blocks of a group do after a step; counter: 0.
-__global__ void barrier_of_blocks(int n, unsigned* counter, int* given_up) {
+__global__ void barrier_of_blocks(int n, unsigned* counter, volatile int* given_up) {
   __shared__ int in_vain;
   Barrier barrier{counter, given_up, gridDim.x, 1u << 24, &in_vain};
   for (int i = 0; i < n; i++) {

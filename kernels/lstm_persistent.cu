@@ -47,9 +47,9 @@ constexpr unsigned PAUSE = 0;    // nanoseconds between two looks: as good as no
 // A barrier of a group of blocks, one after the other, on a counter that began at 0.
 struct Barrier {
   unsigned* const arrived;
-  int* const given_up;      // host memory
+  volatile int* const given_up;    // memory of the host
   const unsigned blocks, polls;
-  int* const in_vain;       // shared memory: what the block's first thread tells the others
+  int* const in_vain;              // shared memory: what the block's first thread tells the others
   unsigned awaited = 0;
 
   // What the block has written before, others can read after their wait.
@@ -65,7 +65,7 @@ struct Barrier {
       bool all = read_acquire(arrived) >= awaited;
       while (!all && left--) __nanosleep(PAUSE), all = read_acquire(arrived) >= awaited;
       *in_vain = !all;
-      if (!all) atomicExch(given_up, 1);
+      if (!all) *given_up = 1;
     }
     __syncthreads();
     return !*in_vain;
@@ -122,12 +122,15 @@ template <class S, class Share> struct Weights {
   }
 };
 
+template <class S> constexpr bool IS_HALF = false;
+template <> constexpr bool IS_HALF<__half> = true;
+
 // d (16, 8) += a (16, 16) @ b (8, 16).T, by a warp; two numbers of 16 bits are one word
 #ifdef __CUDACC__
 template <class S>
 __device__ void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (__is_same(S, __half))
+  if constexpr (IS_HALF<S>)
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
   else
@@ -183,10 +186,10 @@ template <class S, class Share> struct Product<S, 1, Share> {
         }
       }
     }
-    if (threadIdx.x % (LANES / N)) return;    // another lane has the same
     to += n_mine * Share::SUMS + threadIdx.x % 32 / LANES;
 #pragma unroll
-    for (int i = 0; i < Share::TALL; i++) to[i * Share::HIGH] = sums[i][0];
+    for (int i = 0; i < Share::TALL; i++)    // LANES / N lanes have the same, and take turns
+      if ((threadIdx.x - i) % (LANES / N) == 0) to[i * Share::HIGH] = sums[i][0];
   }
 };
 
@@ -199,9 +202,10 @@ template <class S, class Share> struct Product<S, 2, Share> {
     const S* from = vectors + row * Share::COLUMNS + threadIdx.x % 4 * Share::V;
     Piece piece = {};
     if (row < Share::ROWS) piece.low = __ldcg(reinterpret_cast<const uint4*>(from));
-    if (row + 8 < Share::ROWS) piece.high = __ldcg(reinterpret_cast<const uint4*>(from + 8 * Share::COLUMNS));
+    if (Share::ROWS > 8) piece.high = __ldcg(reinterpret_cast<const uint4*>(from + 8 * Share::COLUMNS));
     return piece;
   }
+  static_assert(Share::ROWS <= 8 || Share::ROWS % 16 == 0, "no tile with rows that there are not, but half of one");
   // Which columns meet in which of the two is all the same, as long as weights and vectors agree about it.
   __device__ void add(int below, const uint4& w, const Piece& piece) {
     const auto& [low, high] = piece;
@@ -295,7 +299,7 @@ template <class S, int VERSION, int UNITS, int ROWS, int WARPS, int CHUNKS, int 
 __launch_bounds__(32 * WARPS, 1)
 __global__ void lstm_forward(const S* x_gates, const S* weight_hh, const int* lengths, int T, int B, int H, int rows,
                              int first, int blocks, S* h, arithmetic<S>* c, S* y, S* ifgo, S* exchange,
-                             unsigned* arrived, int* given_up, unsigned polls) {
+                             unsigned* arrived, volatile int* given_up, unsigned polls) {
   using A = arithmetic<S>;
   using Share = ::Share<S, VERSION, 4 * UNITS, 8, ROWS, WARPS, CHUNKS, KEPT>;
   extern __shared__ __align__(16) unsigned char dynamic_shared[];
@@ -375,7 +379,7 @@ __launch_bounds__(32 * WARPS, 1)
 __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* dc_T, const S* ifgo,
                               const arithmetic<S>* c, const S* weight_hh, const int* lengths, int T, int B, int H,
                               int first, int blocks, S* dgates, S* dh0, arithmetic<S>* dc0, S* exchange,
-                              unsigned* arrived, int* given_up, unsigned polls) {
+                              unsigned* arrived, volatile int* given_up, unsigned polls) {
   using A = arithmetic<S>;
   using Share = ::Share<S, VERSION, UNITS, 32, ROWS, WARPS, CHUNKS, KEPT>;
   extern __shared__ __align__(16) unsigned char dynamic_shared[];
@@ -392,7 +396,6 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
     return row < UNITS && unit < H && k < 4 * H ? weight_hh[(size_t(k % 4) * H + k / 4) * H + unit] : S(0.f);
   });
   const auto read = [&](int t, const Cell& cell) {
-    if (t < 0 || !cell.lives(t, lengths)) return;
     const size_t at = size_t(cell.b) * H + cell.unit, now = size_t(t) * B * H + at;
     Backward<A>& to = cells[cell.i];
     to.gates = read_gates(ifgo + 4 * (now - cell.unit) + cell.unit, H);
@@ -428,7 +431,7 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
     barrier.arrive();
     for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
       write_gates(dgates + (size_t(t) * B + cell.b) * 4 * H + cell.unit, H, cells[cell.i].gates);
-      read(t - 1, cell);
+      if (t) read(t - 1, cell);
     });
     if (!barrier.wait()) return;
   }

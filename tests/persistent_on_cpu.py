@@ -123,7 +123,7 @@ CUTS = [
 ]
 
 # For cuda_mutants.py
-CUTS_FOR_BUGS = [Cut(FLOAT, 1, 35, 6, rows=8, warps=2, kept=3), Cut(HALF, 2, 37, 10, rows=12, warps=2, kept=2)]
+CUTS_FOR_BUGS = [Cut(FLOAT, 1, 35, 6, rows=8, warps=2, kept=3), Cut(HALF, 2, 37, 10, rows=16, warps=2, kept=2)]
 NAMES_FOR_BUGS = sorted({name for cut in CUTS_FOR_BUGS for name in cut.names()})
 COOPERATIVE = True
 

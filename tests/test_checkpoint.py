@@ -120,6 +120,34 @@ def test_garbage_is_named_and_no_header_makes_us_reserve_memory(path, body):
         load_arrays(path)
 
 
+def test_a_header_may_be_as_long_as_the_limit_and_no_longer(path, monkeypatch):
+    save_arrays(path, AWKWARD)
+    n = int.from_bytes(path.read_bytes()[:8], "little")
+    monkeypatch.setattr("minilstm.checkpoint.MAX_HEADER", n)
+    load_arrays(path)
+    monkeypatch.setattr("minilstm.checkpoint.MAX_HEADER", n - 1)
+    with pytest.raises(CheckpointError, match=f"model.safetensors: .*a header of {n} bytes"):
+        load_arrays(path)
+
+
+def test_a_file_larger_than_the_memory_is_named(path):
+    """The library panics there. A terabyte of holes takes no place on the disk."""
+    header = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (2**40, 2**40)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2**40)
+    with pytest.raises(MemoryError, match="model.safetensors: Unable to allocate 1.00 TiB"):
+        load_arrays(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", ".model.safetensors.{}.tmp"])
+def test_nothing_is_written_through_a_link(name, path, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / name.format(os.getpid())).symlink_to(tmp_path / "mine")
+    save_arrays(path, {"a": np.ones(1)})
+    assert (tmp_path / "mine").read_text() == "precious" and not path.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["mine", "model.safetensors"] and load_arrays(path)[0]["a"] == [1]
+
+
 def test_a_file_that_is_not_there(tmp_path):
     for path in (tmp_path / "nothing", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"{path}: no such file"):

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import os
 import socket
 import sys
 import threading
@@ -82,6 +83,20 @@ def test_a_failed_download_says_where_what_and_how(server, tmp_path, monkeypatch
     assert reason[path] in message
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]      # nothing half done
     gc.collect()      # the socket of pooch goes here, where its warning is expected
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_cache_that_cannot_be_written_says_what_to_do(read_only, server, tmp_path, monkeypatch):
+    official = offer(monkeypatch, server, "/good")
+    cache = tmp_path / "cache"
+    if read_only:
+        if os.geteuid() == 0:
+            pytest.skip("the superuser may write everywhere")
+        cache.mkdir(mode=0o500)
+    else:
+        cache.write_text("a file in its place")
+    message = refusal(fetch, "TREC_10.label")
+    assert str(cache) in message and official.sha256 in message and "use --data-dir DIR" in message
 
 
 def test_offline_says_the_same(server, monkeypatch):

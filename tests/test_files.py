@@ -62,6 +62,12 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer(small, tmp_path):
     assert "t:2: this line has over 1,000 bytes" in refusal(read_plain_text, write(tmp_path, "t", b"b\n" + b"a" * 1001))
 
 
+@pytest.mark.parametrize("encoding, said_to_be", [("utf-16", "utf-16"), ("utf-16", "utf-8"), ("utf-16-be", "utf-8")])
+def test_a_corpus_in_utf_16_is_refused_with_the_way_to_convert_it(encoding, said_to_be, tmp_path):
+    path = write(tmp_path, "t", "One .\nTwo .\n", encoding)
+    assert "iconv -f utf-16 -t utf-8" in refusal(read_plain_text, path, encoding=said_to_be)
+
+
 def test_a_table_that_is_too_large_is_not_read(monkeypatch, tmp_path):
     monkeypatch.setattr(files, "MAX_TABLE", 20)
     assert load_text(write(tmp_path, "t.csv", "text,label\nx,a\n"), "utf-8")

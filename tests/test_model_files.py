@@ -212,6 +212,8 @@ BAD_METADATA = {
     "windows of no words": {"bptt": 0},
     "windows that are no number": {"bptt": "70"},
     "less than no words": {"max_tokens": -1},
+    "more words than numbers": {"max_tokens": 2**31},
+    "one class twice": {"classes": ["a", "b", "a"]},
 }
 
 
@@ -232,3 +234,23 @@ def test_a_foreign_safetensors_file(metadata, tmp_path):
 def test_a_folder_where_the_file_should_be(tmp_path):
     (tmp_path / "model.safetensors").mkdir()
     refused(tmp_path, "classifier")
+
+
+@every_kind
+@pytest.mark.parametrize("size", [
+    {"embedding": 10**5}, {"hidden": 10**5}, {"embedding": 10**5, "hidden": 10**5, "layers": 10**5}, {"layers": 500},
+])  # fmt: skip
+def test_a_model_that_is_only_promised_is_not_made(kind, size, tmp_path, monkeypatch):
+    """Sizes are words in the metadata; the arrays are what is there."""
+    SAVERS[kind](tmp_path)
+    rewritten(tmp_path, size={"embedding": 6, "hidden": 8, "layers": 2, "head": 5} | size)
+    for model in ("LanguageModel", "TextClassifier"):
+        monkeypatch.setattr(f"ulmfit.model_files.{model}", lambda *_, **__: pytest.fail("was made"))
+    message = refused(tmp_path, kind)
+    assert "describe a model of at least" in message and "take model.safetensors and vocab.json" in message
+
+
+def test_classes_without_end_are_only_promised_as_well(tmp_path):
+    saved_classifier(tmp_path)
+    rewritten(tmp_path, classes=[str(n) for n in range(250_000)])
+    assert "describe a model of at least 1,250," in refused(tmp_path, "classifier")

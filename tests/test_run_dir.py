@@ -32,6 +32,28 @@ def test_a_new_folder_is_made_with_its_parents_and_nothing_in_it(tmp_path):
     prepare(tmp_path / "a" / "b", overwrite=True)
 
 
+def test_a_run_is_reached_through_a_link_but_has_none_inside(run_folder, tmp_path):
+    (tmp_path / "link").symlink_to(run_folder)
+    assert check(tmp_path / "link", resume=True) == tmp_path / "link"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "log.jsonl").write_text("precious")
+    for name, target in (("log.jsonl", "mine/log.jsonl"), ("checkpoints", "mine"), ("finetune", "gone")):
+        (run_folder / name).symlink_to(tmp_path / target)
+        with pytest.raises(InputError, match=f"{name}: is a link, and a run writes nowhere but in its folder"):
+            prepare(run_folder, resume=True)
+        (run_folder / name).unlink()
+    (run_folder / "checkpoints").symlink_to(tmp_path / "mine")
+    prepare(run_folder, overwrite=True)
+    assert list(run_folder.iterdir()) == [] and (tmp_path / "mine" / "log.jsonl").read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", "{", "5"])
+def test_metrics_that_are_none_are_refused(content, run_folder):
+    (run_folder / "metrics.json").write_text(content)
+    with pytest.raises(InputError, match="metrics.json: damaged .* delete it, and --resume makes it anew"):
+        RunDirectory(run_folder).load_metrics()
+
+
 def test_an_existing_run_is_refused_unless_told_how(run_folder):
     with pytest.raises(InputError, match="not empty; --resume continues it, --overwrite starts anew"):
         prepare(run_folder)

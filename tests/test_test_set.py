@@ -61,7 +61,7 @@ def test_the_test_error_of_each_direction_is_that_of_its_classifier_alone(pets_r
     canine = np.tile([0.6, 0.4], (10, 1))
     canine[1] = right[1]
     answers = SimpleNamespace(predict_proba_each=lambda texts: np.stack([right, canine]))
-    monkeypatch.setattr(test_set.Predictor, "load", lambda out: answers)
+    monkeypatch.setattr(test_set.Predictor, "load", lambda out, device: answers)
     cfg = config_for(pets, direction="both")
     metrics = test_set.run_test(cfg, experiment.read_dataset(cfg, Silent()), tmp_path, Silent())
     assert metrics["test_error_by_direction"] == {"forward": 0.0, "backward": 40.0} and metrics["test_error"] == 0.0

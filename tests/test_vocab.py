@@ -218,6 +218,20 @@ def test_files_that_cannot_be_read(tmp_path):
     assert "Is a directory" in load_error(tmp_path)
 
 
+def test_files_of_more_objects_than_tokens_are_not_parsed(tmp_path, monkeypatch):
+    make("a").save(tmp_path / "vocab.json")
+    commas = (tmp_path / "vocab.json").read_text().count(",")
+    monkeypatch.setattr("ulmfit.vocab.MAX_COMMAS", commas)
+    assert Vocab.load(tmp_path / "vocab.json") == make("a")
+    monkeypatch.setattr("ulmfit.vocab.MAX_COMMAS", commas - 1)
+    assert f"over {commas - 1} commas" in load_error(tmp_path / "vocab.json")
+
+
+def test_a_link_to_a_device_is_refused(tmp_path):
+    (tmp_path / "vocab.json").symlink_to("/dev/zero")
+    assert "a device, a pipe or a socket" in load_error(tmp_path / "vocab.json")
+
+
 def test_files_that_are_too_large(tmp_path, monkeypatch):
     path = tmp_path / "vocab.json"
     make("a b c").save(path)

@@ -91,10 +91,12 @@ def decoded_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         try:
             text = line.decode(encoding)
         except UnicodeDecodeError as error:
-            hint = "convert the text to UTF-8, for instance with iconv -f latin-1 -t utf-8"
+            wide = error.encoding.startswith("utf-16") or line[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            hint = f"convert the text to UTF-8, for instance with iconv -f {'utf-16' if wide else 'latin-1'} -t utf-8"
             raise undecodable(f"{name}:{number}", error, "line", hint) from error
         if "\0" in text:
-            raise InputError(f"{name}:{number}: found a NUL byte, so this is no text; give a plain text file")
+            raise InputError(f"{name}:{number}: found a NUL byte, so this is no text; give a plain text file, "
+                             "one in UTF-16 after iconv -f utf-16 -t utf-8")
         yield text.removeprefix("\ufeff").rstrip("\r\n")
 
 
