@@ -96,6 +96,14 @@ def test_a_sparse_member_is_refused_by_name(form, tmp_path):
     assert "x.tar/wiki_00: is a file with holes" in refusal(read_corpus, tmp_path / "x.tar")
 
 
+def test_a_number_is_no_path_and_the_file_of_that_number_stays_open(tmp_path):
+    with open(write(tmp_path, "t", "text")) as file:
+        for read in (check_readable, read_plain_text, read_imdb):
+            with pytest.raises(TypeError, match="expected the path of a file, or an open file, got int"):
+                read(file.fileno())
+        assert file.read() == "text"
+
+
 def test_pipes_and_devices_are_refused_and_links_to_files_followed(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(write(tmp_path, "t", "text"))
