@@ -216,7 +216,7 @@ __device__ arithmetic<S>* product(int K, const S* a_matrix, F a_at, const S* b_m
     a.put(a_slice), b.put(b_slice);
     __syncthreads();
     a.fetch(a_matrix, k0 + Block::DEPTH, a_at), b.fetch(b_matrix, k0 + Block::DEPTH, b_at);
-#pragma unroll 4
+#pragma unroll (R < 8 ? 4 : 2)    // 8 rows leave no registers for more
     for (int n = 0; n < Block::DEPTH / Block::TEAMS; n++) {
       const int k = n * Block::TEAMS + team;
       const Pack<A, R> left = load<R>(a_slice + k * Block::ROW_PITCH + row);

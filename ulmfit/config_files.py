@@ -5,15 +5,12 @@ import difflib
 import reprlib
 import types
 import typing
-from functools import cache
-from pathlib import Path
 
 from .config import RunConfig, check
 from .errors import InputError
+from .plain_yaml import parse_yaml, read_yaml, why_not
 from .recipes import RECIPES, Recipe
 from .saving import save_text
-
-MAX_BYTES, MAX_DEPTH = 30_000, 20  # of a file; ours have 3,000 bytes and 4 levels
 
 
 def save_config(config, path):
@@ -29,69 +26,15 @@ def load_config(path) -> RunConfig:
     import yaml
 
     try:
-        data = _read_yaml(path)
+        data = read_yaml(path)
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}); name the config.yaml of a run") from e
-    except (ValueError, yaml.YAMLError, RecursionError) as e:  # ValueError: no UTF-8, or a date that does not exist
-        raise InputError(f"{path}: not YAML: {_why(e)}; compare it with the config.yaml of a run") from e
+    except (ValueError, yaml.YAMLError) as e:  # ValueError: no UTF-8, or a date that does not exist
+        raise InputError(f"{path}: not YAML: {why_not(e)}; compare it with the config.yaml of a run") from e
     try:
         return from_plain(RunConfig, data)
     except InputError as e:
         raise InputError(f"{path}: {e}") from None
-
-
-def _read_yaml(path):
-    """What a small file holds. Raises OSError, ValueError, YAMLError, and RecursionError for brackets without end."""
-    with open(Path(path), "rb") as f:  # a number would be a file that is open
-        content = f.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"over {MAX_BYTES:,} bytes, as no configuration has")
-    return _parse(content.decode("utf-8"))
-
-
-def _parse(text):
-    import yaml
-
-    return yaml.load(text, _loader())
-
-
-@cache
-def _loader():
-    """YAML's safe loader, without three things that no configuration needs and few bytes make endless: names for what
-    is repeated (merged, they multiply), brackets in brackets (each costs as much as all before it), and integers of
-    thousands of digits, which Python will not even print."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        depth = 0
-
-        def compose_node(self, parent, index):
-            found = "an alias; write out what it stands for" if self.check_event(yaml.AliasEvent) else ""
-            if found or self.depth > MAX_DEPTH:
-                problem = f"found {found or 'too many levels'}"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
-            self.depth += 1
-            try:
-                return super().compose_node(parent, index)
-            finally:
-                self.depth -= 1
-
-        def construct_yaml_int(self, node):
-            number = super().construct_yaml_int(node)
-            if number.bit_length() > 64:
-                raise yaml.MarkedYAMLError(problem="found an integer too large", problem_mark=node.start_mark)
-            return number
-
-    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
-    return Loader
-
-
-def _why(error):
-    """A YAML error in a few words, with its place."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
 
 
 def is_config(path) -> bool:
@@ -99,8 +42,8 @@ def is_config(path) -> bool:
     import yaml
 
     try:
-        data = _read_yaml(path)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        data = read_yaml(path)
+    except (OSError, ValueError, yaml.YAMLError):
         return False
     return isinstance(data, dict) and {"dataset", "recipe"} <= data.keys()
 
@@ -131,8 +74,8 @@ def change_recipe(recipe, changes) -> Recipe:
         for p in parts:
             part = part[p]
         try:
-            part[last] = _parse(value)
-        except (ValueError, yaml.YAMLError, RecursionError):
+            part[last] = parse_yaml(value)
+        except (ValueError, yaml.YAMLError):
             raise InputError(f"--set {change}: the value cannot be read") from None
         try:
             from_plain(Recipe, plain)
