@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info
 
 import minilstm
 from minilstm import get_num_threads, num_threads, set_num_threads, threads
+from minilstm_kernels import cpu_threads
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
 
@@ -84,6 +85,27 @@ def test_by_default_what_the_environment_says_and_the_blas_is_left_alone():
         print(all(library in threadpool_info() for library in before))
     """
     assert fresh(untouched) == "True"
+
+
+@pytest.mark.parametrize("files, processors", [
+    ({"cpu.max": "150000 100000\n"}, 2),    # docker run --cpus=1.5
+    ({"cpu.max": "50000 100000\n"}, 1),
+    ({"cpu.max": "max 100000\n"}, None),
+    ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ({"cpu/cpu.cfs_quota_us": "400000\n"}, None),
+    ({"cpu.max": "100000 0\n"}, None),
+    ({"cpu.max": ""}, None),
+    ({}, None),
+])  # fmt: skip
+def test_a_container_has_the_processors_that_its_quota_is_worth(files, processors, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_threads.quota(tmp_path) == processors
+    n = cpu_threads.default()
+    monkeypatch.setattr(cpu_threads, "quota", lambda: processors)
+    assert cpu_threads.default() == min(n, processors or n)
 
 
 @needs_numba
