@@ -9,7 +9,7 @@ import numpy as np
 
 from .cpu_compile import compiled
 from .cpu_memory import empty
-from .cpu_passes import fits, is_small, worth
+from .cpu_passes import fits, is_small, threads_for
 from .cpu_team import run, share
 
 
@@ -20,7 +20,7 @@ def embedding_forward(weight, ids, row_mask):
     if is_small(n * E) or not fits(weight, mask):
         return None
     y = empty((n, E), weight.dtype)
-    run(_gather, weight, np.array(ids, np.int64).reshape(-1), mask, y, at_most=worth(y.size))
+    run(_gather, weight, np.array(ids, np.int64).reshape(-1), mask, y, at_most=threads_for(y.size))
     return y.reshape(*ids.shape, E)
 
 

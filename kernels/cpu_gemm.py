@@ -53,7 +53,8 @@ def _run_multiply(a, weight, order, transposed, packed, begin, out):
     ready = packed is not None
     if not ready:
         packed = empty((count_strips(out.shape[1], a.dtype), a.shape[1], strip(a.dtype)), a.dtype)
-    run(_multiply, a, weight, order, transposed, ready, packed, begin, out, at_most=worth(out.size * a.shape[1]))
+    members = threads_for_product(out.size * a.shape[1])
+    run(_multiply, a, weight, order, transposed, ready, packed, begin, out, at_most=members)
     return packed
 
 
@@ -63,14 +64,14 @@ def linear_dweight(dy, xs, dweights, dbias, add=False):
     An x may be wider than its dweight: the columns beyond K are padding."""
     (M, N), width = dy.shape, strip(dy.dtype)
     widest = max(dweight.shape[1] for dweight in dweights)
-    members = min(get_num_threads(), worth(M * N * widest))
+    members = min(get_num_threads(), threads_for_product(M * N * widest))
     left = empty((members, ROW_BLOCK // ROWS, KC, ROWS), dy.dtype)
     n_strips = sum(count_strips(dweight.shape[1], dy.dtype) for dweight in dweights)
     right = empty((-(-M // KC), n_strips, KC, width), dy.dtype)
     run(_multiply_transposed, dy, tuple(xs), left, right, tuple(dweights), dbias, add, at_most=members)
 
 
-def worth(multiply_adds) -> int:
+def threads_for_product(multiply_adds) -> int:
     """How many threads a product of this size keeps busy."""
     return 1 + multiply_adds // WORTH
 

@@ -11,9 +11,8 @@ from .cpu_compile import compiled, inlined
 from .cpu_gemm import linear_dweight, linear_dx, linear_forward
 from .cpu_math import exp_of_negative
 from .cpu_memory import empty, plain
+from .cpu_passes import PARTS
 from .cpu_team import run, share
-
-PARTS = 64      # sums side by side, so that a row is added up vector by vector: always these, on every processor
 
 
 def linear_cross_entropy(x, weight, bias, targets, ignore_index, chunk, need_grads):

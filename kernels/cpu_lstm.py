@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cpu_compile import compiled, inlined
-from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, worth
+from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, threads_for_product
 from .cpu_math import sigmoid, tanh
 from .cpu_memory import empty, plain
 from .cpu_team import barrier, run, share
@@ -123,7 +123,7 @@ def padded(H, dtype):
 def _members(T, B, H):
     """How many threads a step keeps busy, and the whole call."""
     step = B * 4 * H * H
-    return min(get_num_threads(), 1 + step // STEP_WORTH, worth(T * step))
+    return min(get_num_threads(), 1 + step // STEP_WORTH, threads_for_product(T * step))
 
 
 def _by_rows(B, weight_hh, members):

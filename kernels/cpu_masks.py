@@ -11,7 +11,7 @@ import numpy as np
 
 from .cpu_compile import compiled, inlined
 from .cpu_memory import empty
-from .cpu_passes import BLOCK, own_range, worth
+from .cpu_passes import BLOCK, own_range, threads_for
 from .cpu_team import run
 
 BLOCKS = 64                 # that go through the rounds together
@@ -36,7 +36,7 @@ def dropout_mask(shape, dtype, key, step, threshold, scale):
     if dtype not in (np.float32, np.float64):
         return None
     mask = empty(shape, dtype)
-    run(_draw, key, step, threshold, dtype.type(scale), mask.reshape(-1), at_most=worth(2 * mask.size))
+    run(_draw, key, step, threshold, dtype.type(scale), mask.reshape(-1), at_most=threads_for(2 * mask.size))
     return mask
 
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from .cpu_compile import compiled, inlined
-from .cpu_passes import flat, own, worth
+from .cpu_passes import flat, own, threads_for
 from .cpu_team import run
 
 
@@ -26,9 +26,9 @@ def sgd(p, g, velocity, lr, momentum, weight_decay, scale=1.0):
         return True
     lr, momentum, weight_decay = (p.dtype.type(factor) for factor in (lr, momentum, weight_decay))
     if velocity is None:
-        run(_sgd, *arrays, lr, weight_decay, at_most=worth(p.size))
+        run(_sgd, *arrays, lr, weight_decay, at_most=threads_for(p.size))
     else:
-        run(_sgd_with_momentum, *arrays, lr, momentum, weight_decay, at_most=worth(p.size))
+        run(_sgd_with_momentum, *arrays, lr, momentum, weight_decay, at_most=threads_for(p.size))
     return True
 
 
@@ -41,7 +41,7 @@ def asgd(p, g, mean, lr, weight_decay, n, scale=1.0):
     if not _scale(arrays, scale):
         return True
     lr, weight_decay, n = (p.dtype.type(factor) for factor in (lr, weight_decay, n))
-    run(_asgd, *arrays, lr, weight_decay, n, at_most=worth(p.size))
+    run(_asgd, *arrays, lr, weight_decay, n, at_most=threads_for(p.size))
     return True
 
 
@@ -52,7 +52,7 @@ def adam(p, g, exp_avg, exp_avg_sq, betas, eps, weight_decay, shrink, step_size,
     if not _scale(arrays, scale):
         return True
     factors = (1 - betas[0], betas[1], 1 - betas[1], eps, weight_decay, shrink, step_size, correction)
-    run(_adam, *arrays, *(p.dtype.type(factor) for factor in factors), at_most=worth(p.size))
+    run(_adam, *arrays, *(p.dtype.type(factor) for factor in factors), at_most=threads_for(p.size))
     return True
 
 

@@ -39,7 +39,7 @@ def flat(*arrays):
     return [a.reshape(-1) for a in arrays]
 
 
-def worth(n) -> int:
+def threads_for(n) -> int:
     """How many threads a pass over n numbers keeps busy."""
     return 1 + n // WORTH
 
@@ -67,7 +67,7 @@ def sum_of_squares(x):
     if (arrays := flat(x)) is None:
         return None
     sums = np.empty(-(-x.size // BLOCK))
-    run(_sums_of_squares, *arrays, sums, at_most=worth(x.size))
+    run(_sums_of_squares, *arrays, sums, at_most=threads_for(x.size))
     return float(sums.sum())
 
 
