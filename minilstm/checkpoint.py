@@ -72,7 +72,8 @@ def load_arrays(path):
             metadata = f.metadata() or {}
             arrays = {name: f.get_tensor(name) for name in f.keys()}
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({e})") from e
+        said = repr(str(e)[:500])[1:-1]  # it quotes the file, whose escape codes must not reach a terminal
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({said})") from e
     checksum = metadata.pop(CHECKSUM, None)
     if checksum != _checksum(arrays, metadata) and (checksum is not None or "writer" in metadata):
         raise CheckpointError(f"{path}: the checksum does not fit the contents: the file was damaged or changed")
