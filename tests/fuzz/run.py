@@ -67,13 +67,19 @@ def run(target, seconds, folder):
     """libFuzzer by the clock -> what it said, seconds of the processor; what it learnt stays in the folder"""
     options = [*LIMITS, f"-max_total_time={1 + int(seconds)}", "-print_final_stats=1", f"-artifact_prefix={target}-"]
     command = [sys.executable, __file__, "--watch", target, *options, str(folder), str(CORPUS / target)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    before = processor_seconds()
     said = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ).stdout
     if "stat::number_of_executed_units" not in said:
         sys.exit(f"{target}: the fuzzer did not run:\n{said[-2000:]}")
-    return said, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return said, processor_seconds() - before
+
+
+def processor_seconds():
+    """Of all processes that were started and have ended, and of the system on their behalf."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def record(row):
