@@ -1,9 +1,10 @@
 """Arrays on disk as safetensors, and to and from PyTorch's state dictionaries. No pickle anywhere.
 
-The wrapper exists because the library alone is not safe enough: safetensors 0.8 writes wrong numbers for arrays that
-are not C-contiguous, without a word (its issue #825), takes no notice of a flipped byte, and gives the file mode 0600.
-So arrays are made contiguous, a sha256 over all that the file says goes into the metadata, what was written is read
-back, and the file appears under its name all at once or not at all.
+The library reads these files, and is not safe enough to write them: safetensors 0.8 writes wrong numbers for arrays
+that are not C-contiguous, without a word (its issue #825), takes no notice of a flipped byte, gives the file mode 0600,
+needs four times the arrays' memory, and panics where there is not so much. So they are written here, an array after
+the other, with a sha256 over all that the file says in its metadata; what was written is read back, and the file
+appears under its name all at once or not at all.
 """
 
 import errno
@@ -19,6 +20,10 @@ from .params import assign
 
 CHECKSUM = "sha256"
 MAX_HEADER = 10 * 2**20  # bytes; a model of ours has some thousand. Each entry becomes an object, however small
+TYPES = {  # NumPy's names -> the format's
+    "bool": "BOOL", "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64",
+    **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)}, **{f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)},
+}  # fmt: skip
 WRITER = {"writer": "minilstm"}  # a file that says so must have a checksum; files of others need none
 
 
@@ -31,24 +36,23 @@ def save_arrays(path, arrays, metadata=None):
 
     Raises OSError, of this path, as the disk does, and TypeError for arrays that the format does not know.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save
-
     path = Path(path)
     arrays = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
     metadata = {**(metadata or {}), **WRITER}
     try:
-        body = save(arrays, metadata={**metadata, CHECKSUM: _checksum(arrays, metadata)})
-    except SafetensorError as e:
+        header = _header(arrays, metadata)
+    except (KeyError, TypeError, ValueError) as e:
         raise TypeError(f"{path}: the format cannot hold these arrays ({e})") from e
+    parts = [np.frombuffer(header, np.uint8), *(_bytes(a) for _, a in _in_order(arrays))]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
         with open(temporary, "xb") as f:  # open() follows the umask, and with "x" no link that somebody has put there
-            f.write(_with_sorted_metadata(body))
+            for part in parts:
+                f.write(part)
             f.flush()
             os.fsync(f.fileno())
-        _read_back(temporary)
+        _read_back(temporary, parts)
         os.replace(temporary, path)
     except OSError as e:
         e.filename = str(path)  # a disk that is full does not say where
@@ -81,12 +85,12 @@ def load_arrays(path):
     return arrays, metadata
 
 
-def _read_back(temporary):
+def _read_back(temporary, parts):
     """Raise OSError where the disk does not return what was written."""
-    try:
-        load_arrays(temporary)
-    except CheckpointError as e:
-        raise OSError(errno.EIO, "what was written there reads back otherwise; check the disk, or use another") from e
+    with open(temporary, "rb") as f:
+        same = all(np.array_equal(np.fromfile(f, np.uint8, part.size), part) for part in parts) and not f.read(1)
+    if not same:
+        raise OSError(errno.EIO, "what was written there reads back otherwise; check the disk, or use another")
 
 
 def to_state_dict(params):
@@ -123,15 +127,31 @@ def _plain(a):
     return np.asarray(a, a.dtype.newbyteorder("<"), order="C")
 
 
-def _with_sorted_metadata(body):
-    """The same file, its metadata in the order of their names: the library writes them in a random one, and the same
-    model should give the same bytes. A file is the length of its header (8 bytes), the header (JSON), the numbers."""
-    n = 8 + int.from_bytes(body[:8], "little")
-    header = json.loads(body[8:n])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+def _header(arrays, metadata) -> bytes:
+    """The beginning of a file: the length of what follows (8 bytes), and as JSON the metadata, with the checksum, and
+    where each array lies. The numbers come next. Raises KeyError for a type that the format does not know, TypeError
+    for metadata that are no text, and ValueError for a header that nobody would read."""
+    if not all(isinstance(text, str) for text in [*metadata, *metadata.values(), *arrays]) or "__metadata__" in arrays:
+        raise TypeError("names and metadata have to be text, and __metadata__ is no name for an array")
+    entries, at = {"__metadata__": dict(sorted({**metadata, CHECKSUM: _checksum(arrays, metadata)}.items()))}, 0
+    for name, a in _in_order(arrays):
+        entries[name] = {"dtype": TYPES[a.dtype.name], "shape": a.shape, "data_offsets": [at, at + a.nbytes]}
+        at += a.nbytes
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + body[n:]
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"a header of {len(text)} bytes")
+    return len(text).to_bytes(8, "little") + text
+
+
+def _in_order(arrays):
+    """As they lie in a file: the widest numbers first, so that each array begins at a multiple of its type's width."""
+    return sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+
+
+def _bytes(a):
+    """A contiguous array as its bytes, (n,), not copied."""
+    return a.reshape(-1).view(np.uint8)
 
 
 def _checksum(arrays, metadata):
@@ -139,7 +159,7 @@ def _checksum(arrays, metadata):
     digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name, a in sorted(arrays.items()):
         digest.update(f"{name!r} {a.dtype.str} {a.shape}\n".encode())
-        digest.update(a.tobytes())
+        digest.update(_bytes(a))
     return digest.hexdigest()
 
 

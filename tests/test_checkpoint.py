@@ -1,5 +1,7 @@
+import json
 import os
 import stat
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -159,7 +161,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_a_failure_leaves_the_old_file_and_no_litter(path, monkeypatch):
     save_arrays(path, {"a": np.ones(1)})
-    for broken in ("os.replace", "os.fsync", "load_arrays"):
+    for broken in ("os.replace", "os.fsync", "_read_back"):
 
         def fail(*args, broken=broken):
             raise OSError(28, f"no space left: {broken}")
@@ -173,22 +175,71 @@ def test_a_failure_leaves_the_old_file_and_no_litter(path, monkeypatch):
 
 
 def test_what_the_disk_made_of_it_is_read_back(path, monkeypatch):
-    """A library or a disk that writes other numbers is found out before the file gets its name."""
-    from safetensors.numpy import save
+    """A disk that keeps other numbers, or more or fewer of them, is found out before the file gets its name."""
+    save_arrays(path, {"a": np.ones(99)})
+    n = path.stat().st_size
+    path.unlink()
+    for corrupt in (lambda fd: os.pwrite(fd, b"7", n - 1), lambda fd: os.pwrite(fd, b"7", 20),
+                    lambda fd: os.pwrite(fd, b"7", n), lambda fd: os.ftruncate(fd, n - 1)):  # fmt: skip
+        monkeypatch.setattr("minilstm.checkpoint.os.fsync", corrupt)
+        with pytest.raises(OSError, match="reads back otherwise; check the disk, or use another") as e:
+            save_arrays(path, {"a": np.ones(99)})
+        assert e.value.filename == str(path) and os.listdir(path.parent) == []
 
-    def corrupt(arrays, metadata):
-        return save({name: a + 1 for name, a in arrays.items()}, metadata)
 
-    monkeypatch.setattr("safetensors.numpy.save", corrupt)
-    with pytest.raises(OSError, match="reads back otherwise; check the disk, or use another") as e:
-        save_arrays(path, {"a": np.ones(1)})
-    assert e.value.filename == str(path) and os.listdir(path.parent) == []
+def test_a_file_is_the_librarys_but_for_the_order_of_the_metadata(path):
+    from safetensors.numpy import load, save
+
+    arrays = {name: np.ascontiguousarray(a) for name, a in AWKWARD.items() if a.dtype == np.float64}
+    save_arrays(path, arrays)
+    ours = path.read_bytes()
+    theirs = save(arrays, {"writer": "minilstm", "sha256": "0" * 64})
+    assert len(ours) == len(theirs)
+    same_bits(load(ours), load(theirs))
+    n = 8 + int.from_bytes(ours[:8], "little")
+    assert ours[n:] == theirs[n:] and n % 8 == 0
+
+
+def test_every_array_begins_at_a_multiple_of_its_types_width(path):
+    """So that a file can be mapped into memory and its arrays be used where they lie."""
+    save_arrays(path, AWKWARD, METADATA)
+    data = path.read_bytes()
+    n = 8 + int.from_bytes(data[:8], "little")
+    entries, end = json.loads(data[8:n]), 0
+    del entries["__metadata__"]
+    assert n % 8 == 0 and entries.keys() == AWKWARD.keys()
+    for name, entry in entries.items():
+        begin, next_end = entry["data_offsets"]
+        assert begin == end and begin % AWKWARD[name].itemsize == 0
+        end = next_end
+    assert n + end == len(data)
+
+
+def test_saving_takes_no_memory_of_its_own(path):
+    arrays = {f"a{k}": np.full(10**6, k, np.float32) for k in range(8)}
+    tracemalloc.start()
+    try:
+        save_arrays(path, arrays)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 4 * 10**6 + 10**6  # of one array, while it is read back
+    finally:
+        tracemalloc.stop()
+    assert sorted(load_arrays(path)[0]) == sorted(arrays)
 
 
 @pytest.mark.parametrize("bad", [np.array(["text"]), np.array([None]), np.array([1.0], np.longdouble)])
 def test_arrays_that_no_file_can_hold_leave_nothing_behind(path, bad):
     with pytest.raises(TypeError, match="model.safetensors: the format cannot hold these arrays"):
         save_arrays(path, {"a": bad})
+    assert os.listdir(path.parent) == []
+
+
+def test_names_that_no_file_can_hold_leave_nothing_behind(path, monkeypatch):
+    for arrays, metadata in (({"__metadata__": np.ones(1)}, {}), ({1: np.ones(1)}, {}), ({}, {"step": 1})):
+        with pytest.raises(TypeError, match="model.safetensors: the format cannot hold these arrays .*text"):
+            save_arrays(path, arrays, metadata)
+    monkeypatch.setattr("minilstm.checkpoint.MAX_HEADER", 10_000)
+    with pytest.raises(TypeError, match="these arrays .a header of 1.... bytes"):
+        save_arrays(path, {}, {"classes": "x" * 10_000})
     assert os.listdir(path.parent) == []
 
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,6 +33,7 @@ from cli_helpers import (
 )
 
 from minilstm import load_arrays
+from ulmfit.commands.train import BY_HAND
 from ulmfit.config import SCRATCH, SHIPPED
 from ulmfit.predictor import Predictor
 from ulmfit.recipes import QUICKSTART, RECIPES
@@ -297,6 +299,25 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tiny_data, tmp_path, monkeypatc
     assert succeeds("run", "--resume", "--out", out).out.count("Test error") == 1
 
 
+@pytest.mark.parametrize("error, code, said", [
+    (KeyboardInterrupt(), 130, "stopped; "),
+    (OSError(28, "No space left on device"), 1, "curves.png: No space left on device; when this is mended, "),
+])  # fmt: skip
+def test_a_run_that_is_stopped_while_it_draws_is_shown_by_resuming(error, code, said, tiny_run, tmp_path, monkeypatch):
+    """All that was to be computed is there by then."""
+    out = tmp_path / "run"
+    shutil.copytree(tiny_run, out)
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as m:
+        m.setattr("matplotlib.figure.Figure.savefig", fail)
+        answer = ulmfit("run", "--resume", "--out", out)
+    assert answer.code == code and f"{said}to go on: {program()} run --resume --out {out}\n" in answer.err
+    assert succeeds("run", "--resume", "--out", out).out.count("Test error") == 1
+
+
 def test_ctrl_c_before_there_is_a_run(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("ulmfit.experiment.load_dataset", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     answer = train(tiny_data, tmp_path / "run")
@@ -491,5 +512,6 @@ def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the
     assert (config.dataset, config.pretrained, config.data_dir, config.seed) == ("questions", "shipped", None, 3)
     assert config.stages == ("finetune", "classify") and config.recipe == QUICKSTART
     again = {"go_on": f"the same command again, which does both runs anew; {out} is complete, and can be used as it is"}
+    assert [how.pop("smaller") for *_, how in asked] == [BY_HAND] * 2  # it has no --set
     assert asked == [(config, out, {"overwrite": True}), (replace(config, pretrained="none"), out / "without", again)]
     assert shown == [(1, out, 2)]

@@ -218,6 +218,46 @@ class Vanishing(KilledAt):
             shutil.rmtree(self.out)
 
 
+class Taken(Vanishing):
+    """And then another run begins there."""
+
+    def step(self, log):
+        super().step(log)
+        if (self.stage, log.step) == self.where:
+            self.other = locked(self.out)
+            self.other.__enter__()
+            (self.out / "log.jsonl").write_text("")
+
+
+def test_a_run_whose_folder_another_one_has_taken_writes_no_more(pets, tmp_path):
+    out = tmp_path / "run"
+    progress = Taken(out)
+    with pytest.raises(InputError, match="was removed while this run was writing there, and another run has begun"):
+        run_experiment(config_for(pets), out, progress=progress)
+    assert sorted(os.listdir(out)) == [".lock", "log.jsonl"] and (out / "log.jsonl").read_text() == ""
+    progress.other.__exit__(None, None, None)
+
+
+class Unlocked(KilledAt):
+    """All that is in the folder is deleted, and the folder itself cannot be, as a file has just come into it."""
+
+    def __init__(self, out):
+        super().__init__("finetune", 2)
+        self.out = out
+
+    def step(self, log):
+        if (self.stage, log.step) == self.where:
+            shutil.rmtree(self.out)
+            self.out.mkdir()
+
+
+def test_a_folder_that_was_emptied_is_not_filled_again(pets, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match=".lock"):
+        run_experiment(config_for(pets), out, progress=Unlocked(out))
+    assert not out.exists() or os.listdir(out) == []
+
+
 @pytest.mark.parametrize("every_step", [True, False])
 def test_a_folder_that_vanishes_ends_the_run_and_is_not_made_again(every_step, pets, tmp_path, monkeypatch):
     if every_step:

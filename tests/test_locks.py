@@ -1,11 +1,13 @@
 """Two writers never share a run directory, and a lock outlives nobody."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 
 import pytest
 from cli_helpers import is_refused, train, ulmfit
@@ -52,6 +54,24 @@ def test_a_folder_that_vanishes_meanwhile_is_no_error(run):
     with locked(run):
         (run / LOCK).unlink()
         run.rmdir()
+    assert not run.exists()
+
+
+def test_who_has_lost_the_folder_is_told_and_leaves_the_next_ones_lock_alone(run):
+    """Deleted by somebody who did not know that a run is there, and then made anew."""
+    with ExitStack() as first, ExitStack() as second:
+        held = first.enter_context(locked(run))
+        held()
+        shutil.rmtree(run)
+        with pytest.raises(FileNotFoundError) as e:
+            held()
+        assert e.value.filename == str(run / LOCK)
+        second.enter_context(locked(run))
+        with pytest.raises(InputError, match=f"{run}: was removed .*, and another run has begun in its place; "):
+            held()
+        first.close()
+        with pytest.raises(InputError, match="is writing there"):
+            refuse_if_locked(run)
     assert not run.exists()
 
 

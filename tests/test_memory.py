@@ -1,12 +1,13 @@
 """Out of memory in a step: the estimate is what the step then takes, and the batch that is advised does fit."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import is_refused, train
+from cli_helpers import is_refused, train, ulmfit
 from tiny import classifier_task, first_carry, lm_task
 
 from minilstm import Adam
@@ -57,6 +58,37 @@ def test_what_a_step_needs_is_told_as_it_is(make, monkeypatch):
 
 
 @every_task
+def test_what_only_the_first_step_takes_is_no_part_of_it(make, monkeypatch):
+    """Kernels that are loaded or compiled, and stay."""
+    task, loaded = large(make), []
+    needed, made = memory.peak(task, 0, first_carry(task), task.batches[0].ids.shape[1]), type(task).loss_and_grads
+
+    def load_and_make(self, step, carry):
+        loaded[:] = loaded or [bytes(10**7)]
+        return made(self, step, carry)
+
+    monkeypatch.setattr(type(task), "loss_and_grads", load_and_make)
+    monkeypatch.setattr(memory, "_gb", lambda n: f"{n:.0f} bytes")
+    told = int(str(too_large(task, 10**9, monkeypatch)).split(" needs about ")[1].split()[0])
+    assert loaded and told == pytest.approx(needed, rel=0.2)
+
+
+@pytest.mark.parametrize("fits", [64, 5])
+def test_a_handful_of_rows_tells_nothing_of_many(fits, monkeypatch):
+    """So as many are tried as may fit."""
+
+    def peak(task, step, carry, n):
+        if n > fits:
+            raise MemoryError
+        return max(10**7 * n, 5 * 10**7 if fits > 5 else 0) + 10**6
+
+    task = large(lm_task)
+    monkeypatch.setattr(memory, "peak", peak)
+    error = too_large(task, 10**9, monkeypatch)
+    assert "a batch of 64 rows" in str(error) and "needs about 641 MB, and 1.0 GB are free" in str(error)
+
+
+@every_task
 def test_the_batch_that_is_advised_fits_and_is_not_needlessly_small(make, monkeypatch):
     task = large(make)
     free = 0.6 * memory.peak(task, 0, first_carry(task), task.batches[0].ids.shape[1])
@@ -92,6 +124,26 @@ def test_on_the_command_line_it_is_one_line_with_the_option(tiny_data, tmp_path,
     answer = train(tiny_data, tmp_path / "run", "--direction", "both")
     remedy = "batch_size=8 would fit: start anew, with --overwrite --set pretrain.batch_size=8\n"
     is_refused(answer, "error: out of memory: pretrain-forward, step 0: a batch of 16 rows ", remedy, code=1)
+
+
+def test_no_command_is_told_of_options_that_it_has_not(tiny_data, tiny_run, tmp_path, monkeypatch):
+    """`run --config` takes no --set and quickstart neither; lr-find leaves nothing to start anew; and a run whose
+    --minutes are still to be made steps has not begun a stage."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+    monkeypatch.setattr(memory, "peak", lambda task, step, carry, n: 10**8 * n)
+    monkeypatch.setattr(LMTask, "loss_and_grads", lambda *_: (_ for _ in ()).throw(MemoryError))
+    text, config, new = tiny_data / "text.txt", tiny_run / "config.yaml", ["--out", tmp_path / "new"]
+    plan = {
+        ("run", "--config", config, *new): f"--overwrite and a copy of {config}, its recipe with pretrain.batch_size=8",
+        ("quickstart", *new): "ulmfit run questions --recipe quickstart --direction both --set finetune.batch_size=8",
+        ("lr-find", "--stage", "pretrain", "--text", text, "--out", tmp_path / "a.png"): "--set pretrain.batch_size=8",
+        ("pretrain", "--text", text, *new, "--minutes", "1"): "anew, with --overwrite --set pretrain.batch_size=8",
+    }
+    for command, remedy in plan.items():
+        is_refused(ulmfit(*command), "error: out of memory: ", f"{remedy}\n", code=1)
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+    is_refused(ulmfit("lr-find", "--stage", "pretrain", "--text", text, "--out", tmp_path / "a.png"),
+               "would fit: --set pretrain.batch_size=8\n", code=1)  # fmt: skip
 
 
 # --- what is free

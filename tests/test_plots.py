@@ -55,6 +55,14 @@ def test_steps_that_were_left_out_are_not_drawn(drawn, tmp_path):
     assert list(drawn[0].axes[0].get_lines()[0].get_xdata()) == [0, 1, 2, 3]
 
 
+def test_lines_that_are_damaged_are_not_drawn(drawn, tmp_path):
+    write_log(tmp_path, pretrain=4)
+    with open(tmp_path / "log.jsonl", "ab") as f:
+        f.write(b'\xff\xfe\n{"stage": "pretrain", "step": 5}\n{"stage": "pretrain", "st')
+    plot_run(tmp_path)
+    assert list(drawn[0].axes[0].get_lines()[0].get_xdata()) == [0, 1, 2, 3]
+
+
 def test_a_stage_of_one_step_is_a_point_and_the_lines_have_names(drawn, tmp_path):
     plot_run(write_log(tmp_path, pretrain=1, classify=5))
     axes = drawn[0].axes  # losses of the two stages, rates of the two

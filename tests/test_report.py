@@ -8,6 +8,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from ulmfit.errors import InputError
 from ulmfit.report import confusion_table, errors_table, print_report, program
 
 STAGE = {"seconds": 75.0, "steps": 1200, "tokens": 34_000, "tokens_per_second": 453.3}
@@ -58,6 +59,13 @@ def test_the_whole_report(run):
     assert f"{program()} predict '[/i] text 0' --model {run}\n" in text  # a text of its own
     assert "Macro F1 of ULMFiT: 87.7 %." in text
     assert "Note: there is no curves.png: matplotlib is not installed" in text
+
+
+@pytest.mark.parametrize("content", [b"", b'{"text": "a', b"\xff\n", b"[]\n", b'{"text": "a", "label": "b"}\n'])
+def test_answers_that_are_damaged(content, run):
+    (run / "predictions.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="predictions.jsonl: damaged .*; `ulmfit evaluate` asks the model once more, "):
+        print_report(Console(file=io.StringIO()), METRICS, run)
 
 
 def test_where_there_are_curves_nothing_is_missing(run):

@@ -363,6 +363,18 @@ def test_one_bad_step_more_stops_and_so_does_the_first_one_after_enough_of_them(
         list(fit(resumed, adam(resumed), 10, skipped=2))
 
 
+def test_weights_that_are_broken_are_no_reason_to_leave_out_steps():
+    """Nothing would ever mend them, and the advice to leave out more would be a wrong one."""
+
+    def break_weights(made):
+        task.model.params["decoder.bias"][0] = np.nan
+        return bad_loss(made)
+
+    task = lm_task(skip_nonfinite=9)
+    with pytest.raises(NonFiniteError, match="^step 3: .*not finite: decoder .decoder.bias.; [^;]* usually helps$"):
+        train(Spoilt(task, {3: break_weights}), 10)
+
+
 def test_parameters_are_named_below_their_layer_groups():
     groups = layer_groups(classifier())
     assert by_layer([], groups) == ""

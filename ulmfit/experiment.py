@@ -39,7 +39,7 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
     progress = progress or Silent()
     config = None if config is None else validated(config)
     run = RunDirectory(check(out, resume=resume, overwrite=overwrite))
-    with locked(run.path, progress.message):
+    with locked(run.path, progress.message) as run.held:
         if resume:
             config, minutes = _stored_config(run, config), None
             if (metrics := run.load_metrics()) is not None:
@@ -201,6 +201,7 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
         return Stage(run, f"{name}-{direction}" if several else name, progress, config.device)
 
     def save(name, *model, **buffers):
+        run.held()
         save_model(home if name == config.stages[-1] else home / name, *model, direction, **buffers)
 
     if "pretrain" in config.stages:

@@ -4,9 +4,11 @@ The lock is the system's own (flock), on a file `.lock` that says whose it is. I
 however that ended; a file that is left behind locks nothing.
 """
 
+import errno
 import os
 import socket
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from .errors import InputError
@@ -20,17 +22,20 @@ def locked(folder, tell=print):
     """Within, no other run writes into `folder`, which is made, and is gone again if nothing has come into it.
 
     Raises InputError, naming the process, where another one does already. Where the file system knows no locks,
-    tell(one line) says so, and the work goes on.
+    tell(one line) says so, and the work goes on. Yields a function that raises once that is no longer so:
+    FileNotFoundError where the lock was removed, most often with its folder, and InputError where another run has
+    begun in a new folder of that name.
     """
     folder = Path(folder)
     made = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
         fd = _take(folder, tell)
         try:
-            yield
+            yield partial(_check_held, fd, folder)
         finally:
             with suppress(OSError):  # the folder has vanished
-                (folder / LOCK).unlink()  # first: whoever opens it from now on opens a new one
+                if _is_named(fd, folder / LOCK):
+                    (folder / LOCK).unlink()  # first: whoever opens it from now on opens a new one
             os.close(fd)
     finally:
         with suppress(OSError):  # something is in it
@@ -98,9 +103,19 @@ def _lock(fd, folder, *, shared=False) -> bool:
     return True
 
 
+def _check_held(fd, folder):
+    lock = folder / LOCK
+    if _is_named(fd, lock):
+        return
+    if not lock.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lock))
+    raise InputError(f"{folder}: was removed while this run was writing there, and another run has begun in its place; "
+                     "leave it to that, and name another --out")  # fmt: skip
+
+
 def _is_named(fd, path) -> bool:
     """Is the open file still the one of this name?"""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

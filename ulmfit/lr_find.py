@@ -9,6 +9,7 @@ import numpy as np
 
 from minilstm import NonFiniteError
 
+from .memory import memory_explained
 from .optimizers import make_optimizer
 from .train import update
 
@@ -33,13 +34,15 @@ def range_test(task, *, low=1e-7, high=10.0, n_steps=100, carry=None, diverged=4
     """Yield a RangeStep for each step, while the top group's rate grows from `low` to `high`, by one factor a step.
 
     It ends early, and without an error, where the smoothed loss is `diverged` times its lowest so far, and where loss
-    or gradients are not finite. task: as for `train.fit`; its model is trained in place.
+    or gradients are not finite. task: as for `train.fit`; its model is trained in place. Raises StepTooLarge where
+    memory runs out.
     """
     optimizer, mean, lowest = make_optimizer(task.recipe), 0.0, math.inf
     for step in range(n_steps):
         lr = low * (high / low) ** (step / max(1, n_steps - 1))
         with np.errstate(all="ignore"):  # what is not finite ends the test
-            made = task.loss_and_grads(step, carry)
+            with memory_explained(task, step, carry):
+                made = task.loss_and_grads(step, carry)
             trained, carry = _is_trained(task, optimizer, made, lr * made.lr_scale), made.carry
         loss = float(made.loss)  # on a GPU, too, every one is looked at: it may be the last
         if not math.isfinite(loss):

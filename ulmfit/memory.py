@@ -1,7 +1,7 @@
 """Out of memory in a training step: how much the step needs, how much there is, and which batch size fits.
 
 What a step needs is a part for the model and one for every row of the batch. Neither is guessed: the step that did not
-fit is made again with a few rows of its batch, twice, and Python's own account of memory gives both.
+fit is made again with a few rows of its batch and with twice as many, and Python's own account of memory gives both.
 """
 
 import os
@@ -44,13 +44,11 @@ def _explained(task, step, carry) -> StepTooLarge:
     T, B = ids.shape
     least = 2 if hasattr(task.batches[step], "labels") else 1  # a batch norm needs two rows
     what = f"step {step}: a batch of {B} rows of {T:,} words"
-    few = max(least, B // 64)
     try:
-        one, two = (peak(task, step, carry, n) for n in (few, 2 * few))
+        fixed, a_row = _parts(task, step, carry, max(least, B // 8), least)
     except MemoryError:
-        return StepTooLarge(f"{what} does not fit, nor do {2 * few} rows; a smaller size or bptt helps")
-    a_row = max(1.0, (two - one) / few)
-    fixed, free = one - few * a_row, free_memory()
+        return StepTooLarge(f"{what} does not fit, nor do {2 * least} rows; a smaller size or bptt helps")
+    free = free_memory()
     needs = f"{what} needs about {_gb(fixed + B * a_row)}"
     if free is None:
         return StepTooLarge(f"{needs}, more than there is", max(least, B // 2))
@@ -58,6 +56,22 @@ def _explained(task, step, carry) -> StepTooLarge:
     if fits < least:
         return StepTooLarge(f"{needs}, and {_gb(free)} are free; a smaller size or bptt helps")
     return StepTooLarge(f"{needs}, and {_gb(free)} are free; batch_size={fits} would fit", fits)
+
+
+def _parts(task, step, carry, n, least):
+    """Bytes that a step takes for the model, and for a row; from n rows and twice as many, or fewer where those do not
+    fit: for a handful of rows other products are the fastest, which take more or less. Raises MemoryError."""
+    while True:
+        try:
+            _, one, two = (peak(task, step, carry, rows) for rows in (n, n, 2 * n))  # the first loads the kernels, too
+        except MemoryError:
+            if n == least:
+                raise
+        else:
+            a_row = max(1.0, (two - one) / n)
+            return one - n * a_row, a_row
+        release()  # only now: an error holds on to what was made until then
+        n = max(least, n // 2)
 
 
 def peak(task, step, carry, n) -> int:

@@ -1,8 +1,10 @@
 """Curves as PNG. The only file that names matplotlib, which is an extra: [plot]."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
+
+from .run_dir import LOG, read_log
+from .saving import errors_name
 
 CURVES = "curves.png"  # of a run
 NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
@@ -26,9 +28,8 @@ def plot_run(run) -> Path | None:
     """Loss and learning rate over the steps, one column per stage -> curves.png in the run directory; None where
     matplotlib is not installed."""
     run, stages = Path(run), {}
-    for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if not row.get("skipped"):  # a step without a loss, or without a gradient
+    for row in read_log(run / LOG):
+        if row is not None and not row.get("skipped"):  # damaged; a step without a loss, or without a gradient
             stages.setdefault(row["stage"], []).append(row)
     if (figure := new_figure(4 * max(1, len(stages)), 5)) is None:
         return None
@@ -45,7 +46,8 @@ def plot_run(run) -> Path | None:
     axes[0, 0].set_ylabel("loss (nats)")
     axes[1, 0].set_ylabel("learning rate, top group")
     path = run / CURVES
-    figure.savefig(path, dpi=110)
+    with errors_name(path):
+        figure.savefig(path, dpi=110)
     return path
 
 

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from .errors import InputError
 from .plots import CURVES, NO_MATPLOTLIB
 from .printable import printable
 from .progress import NO_VALIDATION_TEXT, counted, duration
@@ -29,7 +30,8 @@ def print_report(console, metrics, out, n_examples=5, without=None):
     if "test_error" in metrics:
         console.print(errors_table(metrics, without))
         console.print(confusion_table(metrics["classes"], metrics["confusion"]))
-        console.print(_examples(out, n_examples))
+        answers = _answers(out)
+        console.print(_examples(answers, n_examples))
         console.print(f"Macro F1 of ULMFiT: {metrics['macro_f1']:.1f} %.", highlight=False)
     notes = list(metrics.get("notes", ()))
     if not (Path(out) / CURVES).is_file():
@@ -38,7 +40,7 @@ def print_report(console, metrics, out, n_examples=5, without=None):
         console.print(f"Note: {printable(note)}.", style="dim", highlight=False, markup=False)
     console.print(f"\nThe run is saved in {out} ({duration(metrics['seconds'])}).", highlight=False, markup=False)
     if "test_error" in metrics:
-        line = f"Ask it: {program()} predict {_own_text(out)} --model {shlex.quote(str(out))}"
+        line = f"Ask it: {program()} predict {_own_text(answers[0])} --model {shlex.quote(str(out))}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -55,10 +57,24 @@ def program() -> str:
     return shlex.quote(min((way for way in ways if os.sep in way), key=len))
 
 
-def _own_text(out, width=60):
+def _answers(out):
+    """What the run has said of its test texts, [(text, true class, predicted class, probability)]. Raises InputError
+    where the file is damaged."""
+    path = Path(out) / "predictions.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        answers = [(r["text"], r["label"], r["predicted"], r["probabilities"][r["predicted"]]) for r in rows]
+        if not answers:
+            raise ValueError("it is empty")
+        return answers
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise InputError(f"{path}: damaged ({type(e).__name__}: {e}); `ulmfit evaluate` asks the model once more, and "
+                         "without metrics.json --resume does the whole run anew") from e  # fmt: skip
+
+
+def _own_text(answer, width=60):
     """A short text of the run's test set, quoted for the shell; where it would be no text there, "your text"."""
-    with open(Path(out) / "predictions.jsonl", encoding="utf-8") as f:
-        words = " ".join(json.loads(f.readline())["text"].split())
+    words = " ".join(answer[0].split())
     short = words if len(words) <= width else words[: words.rfind(" ", 0, width) if " " in words[:width] else width]
     return shlex.quote(short) if short.isprintable() and not short.startswith("-") else '"your text"'
 
@@ -113,18 +129,15 @@ def confusion_table(classes, matrix):
     return Group(table, "Rows are the true classes, columns the predicted ones.")
 
 
-def _examples(out, n):
+def _examples(answers, n):
     """Some predictions, evenly spread over the test set."""
     from rich.table import Table
     from rich.text import Text
 
-    lines = (Path(out) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[:: max(1, len(lines) // n)][:n]]
     table = Table("text", "true", "predicted", "probability", title="Some predictions")
-    for row in rows:
-        probability = f"{row['probabilities'][row['predicted']]:.3f}"
-        shown = (Text(printable(cell)) for cell in (row["text"][:200], row["label"], row["predicted"]))
-        table.add_row(*shown, probability)
+    for text, label, predicted, probability in answers[:: max(1, len(answers) // n)][:n]:
+        shown = (Text(printable(cell)) for cell in (text[:200], label, predicted))
+        table.add_row(*shown, f"{probability:.3f}")
     return table
 
 

@@ -105,6 +105,7 @@ class RunDirectory:
     def __init__(self, path):
         self.path = Path(path)
         self.checkpoints = Checkpoints(self.path / CHECKPOINTS)
+        self.held = lambda: None  # raises once the lock on it is lost: what locks.locked yields
 
     def save_config(self, config):
         save_config(config, self.path / CONFIG)
@@ -113,6 +114,7 @@ class RunDirectory:
         return load_config(self.path / CONFIG)
 
     def save_metrics(self, metrics):
+        self.held()
         save_text(self.path / METRICS, json.dumps(_json_numbers(metrics), indent=2, allow_nan=False) + "\n")
 
     def load_metrics(self):
@@ -120,7 +122,7 @@ class RunDirectory:
         path = self.path / METRICS
         try:
             metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-            if not isinstance(metrics, dict | None):
+            if metrics is not None and not (isinstance(metrics, dict) and "stages" in metrics):
                 raise ValueError("no metrics of a run")
             return metrics
         except (ValueError, RecursionError) as e:
@@ -130,6 +132,7 @@ class RunDirectory:
 
     def log(self, stage, entry):
         """Append one step's StepLog."""
+        self.held()  # before every line: what is added to a folder of another run is never noticed there
         row = _json_numbers({"stage": stage, **entry._asdict()})
         line = json.dumps({k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
         path = self.path / LOG
@@ -138,6 +141,7 @@ class RunDirectory:
 
     def flush_log(self):
         """Onto the disk: a checkpoint must not know of steps that the log has lost."""
+        self.held()
         path = self.path / LOG
         with errors_name(path), open(path, "ab") as f:
             os.fsync(f.fileno())
@@ -145,11 +149,11 @@ class RunDirectory:
     def forget_log(self, stage, from_step):
         """Drop what was logged of `stage` from this step on, since those steps are about to be done again; and, with a
         warning, lines that are damaged. The last one may be cut off: a run may end anywhere."""
+        self.held()
         path = self.path / LOG
         if not path.is_file():
             return
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        rows = [_row(line) for line in lines]
+        rows = read_log(path)
         if n := rows[:-1].count(None):
             print(f"warning: {path}: {n} of {len(rows)} lines are damaged and left out", file=sys.stderr)
         kept = [r for r in rows if r is not None and not (r["stage"] == stage and r["step"] >= from_step)]
@@ -161,11 +165,16 @@ class RunDirectory:
         sweep(self.path)
 
 
+def read_log(path) -> list:
+    """The lines of a log as dictionaries, None for those that are damaged."""
+    return [_row(line) for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines()]
+
+
 def _row(line):
-    """A line of the log, or None."""
     try:
         row = json.loads(line)
-        return row if isinstance(row["stage"], str) and isinstance(row["step"], int) else None
+        is_row = isinstance(row["stage"], str) and isinstance(row["step"], int) and {"loss", "lr"} <= row.keys()
+        return row if is_row else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 

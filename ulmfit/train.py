@@ -142,8 +142,9 @@ def fit(task, optimizer, n_steps, *, carry=None, start=0, skipped=0, at_once=Non
         log, carry = _make(task, optimizer, rate, step, carry)
         if log.skipped is not None:
             skipped += 1
-            if skipped > task.recipe.skip_nonfinite:
-                raise NonFiniteError(f"step {step}: {log.skipped}; {_remedy(skipped - 1)}")
+            broken = non_finite(task.model.params)  # which no step that is left out will mend
+            if broken or skipped > task.recipe.skip_nonfinite:
+                raise NonFiniteError(f"step {step}: {log.skipped}; {_remedy(skipped - 1, broken)}")
         yield log, carry
         step += 1
 
@@ -172,10 +173,13 @@ def _make_ahead(task, optimizer, rate, steps, carry):
     ], carry
 
 
-def _remedy(skipped):
+def _remedy(skipped, broken):
+    helps = "a lower learning rate or a smaller clip usually helps"
+    if broken:
+        return helps
     if skipped:
-        return f"it is number {skipped + 1} of such steps; a lower learning rate or a smaller clip usually helps"
-    return "a lower learning rate or a smaller clip usually helps; skip_nonfinite=N would leave out up to N such steps"
+        return f"it is number {skipped + 1} of such steps; {helps}"
+    return f"{helps}; skip_nonfinite=N would leave out up to N such steps"
 
 
 def update(task, optimizer, made, lr) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config_files import change_recipe, choose_recipe
 from ..devices import carry_to, task_to
-from ..errors import InputError
+from ..errors import InputError, StepTooLarge
 from ..experiment import read_corpus, read_dataset
 from ..files import check_writable
 from ..lr_find import range_test, suggest
@@ -30,14 +30,15 @@ def find_rate(console, config, out, *, low, high, n_steps):
     task, carry = _task(config, progress)
     task_to(task, config.device)
     progress.message(f"training at up to {n_steps} rates from {low:g} to {high:g}")
-    steps = []
-    for step in range_test(task, low=low, high=high, n_steps=n_steps, carry=carry_to(carry, config.device)):
-        steps.append(step)
+    stage = config.stages[0]
+    try:
+        steps = list(range_test(task, low=low, high=high, n_steps=n_steps, carry=carry_to(carry, config.device)))
+    except StepTooLarge as e:
+        raise StepTooLarge(f"{stage}, {e}" + (f": --set {stage}.batch_size={e.fits}" if e.fits else "")) from e
     if not steps:
         raise FloatingPointError("the loss is not finite before any training: the language model has diverged")
     table.write_text("".join(json.dumps(s._asdict()) + "\n" for s in steps), encoding="utf-8")
     found = suggest(steps)
-    stage = config.stages[0]
     ended = f"it never exploded up to {high:g}" if len(steps) == n_steps else f"the loss exploded at {steps[-1].lr:.2g}"
     print(f"{counted(len(steps), 'step')} of {stage}; {ended}")
     for rate, what in zip(found, ("steepest descent of the loss", "a tenth of where it is lowest"), strict=True):

@@ -35,6 +35,8 @@ from .options import (
 )  # fmt: skip
 
 AGAIN = "the same command again"
+ANEW = "start anew, with --overwrite"  # a batch size is a part of what checkpoints were made of
+BY_HAND = "the same without quickstart is ulmfit run questions --recipe quickstart --direction both --set"
 
 
 def quickstart(
@@ -47,10 +49,10 @@ def quickstart(
     from ..config import SCRATCH
 
     config = make_config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
-    metrics = _train(config, out, device, overwrite=True)
+    metrics = _train(config, out, device, overwrite=True, smaller=BY_HAND)
     console().print("\nThe same once more from random weights, to see what the language model is worth")
     again = f"{AGAIN}, which does both runs anew; {out} is complete, and can be used as it is"
-    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=again)
+    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=again, smaller=BY_HAND)
     _report(metrics, out, without)
 
 
@@ -79,7 +81,8 @@ def run(
         raise InputError("--resume and --overwrite say what becomes of the run in --out; name it")
     if config is not None:
         _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"}, "--config replays a run as it was")
-        return _run(load_config(config), out, device, resume=resume, overwrite=overwrite)
+        smaller = f"{ANEW} and a copy of {config}, its recipe with"
+        return _run(load_config(config), out, device, resume=resume, overwrite=overwrite, smaller=smaller)
     if resume and not dataset:
         _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
         return _run(None, out, device, resume=resume, overwrite=overwrite)
@@ -149,10 +152,11 @@ def _run(config, out, device=None, **how):
     _report(_train(config, out, device, **how), out)
 
 
-def _train(config, out, device=None, *, go_on=None, **how) -> dict:
-    """run_experiment on the console: progress, and what stops it in words -> its metrics
+def _train(config, out, device=None, *, go_on=None, smaller=f"{ANEW} --set", **how) -> dict:
+    """run_experiment on the console: progress, what stops it in words, and a picture -> its metrics
 
-    go_on: what to advise when it was stopped; None: to resume the run, if there is one by then.
+    go_on: what to advise when it was stopped; None: to resume the run, if there is one by then. smaller: and when its
+    batches were too large, with the setting that would do behind it.
     """
     import numpy as np
 
@@ -168,8 +172,10 @@ def _train(config, out, device=None, *, go_on=None, **how) -> dict:
         raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     progress = ConsoleProgress(console())
     try:
-        with sigterm_raises(), np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
-            metrics = run_experiment(config, out, device=device, progress=progress, **how)
+        with sigterm_raises():
+            with np.errstate(all="ignore"):  # every step is checked for numbers that are not finite
+                metrics = run_experiment(config, out, device=device, progress=progress, **how)
+            plot_run(out)
     except (KeyboardInterrupt, OSError) as e:
         began = (Path(out) / CONFIG).is_file()
         resume = f"{program()} run --resume --out {shlex.quote(str(out))}" if began else AGAIN
@@ -182,12 +188,11 @@ def _train(config, out, device=None, *, go_on=None, **how) -> dict:
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
     except StepTooLarge as e:
-        stage = progress.stage.partition("-")[0]  # without its direction
-        remedy = f": start anew, with --overwrite --set {stage}.batch_size={e.fits}" if e.fits else ""
-        raise StepTooLarge(f"{progress.stage}, {e}{remedy}") from e
+        stage = progress.stage or "pretrain"  # timed before it begins
+        setting = f"{stage.partition('-')[0]}.batch_size={e.fits}"  # a stage without its direction
+        raise StepTooLarge(f"{stage}, {e}" + (f": {smaller} {setting}" if e.fits else "")) from e
     finally:
         progress.end()  # gives the terminal back
-    plot_run(out)
     return metrics
 
 
