@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gpu_cells import MODES, cells
+from gpu_compile import compile_ahead
 from gpu_cudnn import ALGORITHMS
 from gpu_cudnn_lstm import CudnnLSTM
-from gpu_ladder import Loop, offers, runnable, versions
+from gpu_ladder import Loop, arrangements, offers, runnable, versions
 from gpu_problems import TOLERANCES, Stack, difference, expected, problem
 from gpu_results import failed, row
 from gpu_torch import Torch
@@ -28,7 +29,9 @@ class Contender(NamedTuple):
 
 def of_the_layer(cell) -> list[Contender]:
     """Everybody for a whole LSTM of these sizes and this precision."""
-    ours = [Contender(k.name, Stack, (k.name,), k.name) for k in runnable() if offers(k, cell.precision)]
+    found = [k.name for k in runnable() if offers(k, cell.precision)]
+    ours = [Contender(provider, Stack, (name, wavefront), name)
+            for name in found for provider, wavefront in arrangements(name, cell.layers).items()]  # fmt: skip
     rivals = [Contender("torch", Torch), Contender("torch-graph", Torch, (False, True))]
     if cell.precision == "float16" and (cell.layers > 1 or cell.H % 128 or cell.B % 8) and cell.H <= 1024:
         rivals += [Contender("torch-arranged", Torch, (True,)), Contender("torch-arranged-graph", Torch, (True, True))]
@@ -56,7 +59,9 @@ KERNELS = {"lstm": (of_the_layer, expected), "recurrence": (of_the_loop, expecte
 
 def bench(gpu, journal, until, all_cells=None):
     """Measure what has not been measured, until the time is up."""
-    for cell in all_cells or cells():
+    all_cells = all_cells or cells()
+    compile_ahead(gpu, journal, [(cell.B, cell.H, cell.precision) for cell in all_cells], until)
+    for cell in all_cells:
         given = None
         for kernel_name, (contenders, reference) in KERNELS.items():
             for mode in MODES:

@@ -44,6 +44,14 @@ def versions(name) -> dict:
     return {name: {}, **{f"{name}-v{v}": {"version": v} for v in ladder if v != default}}
 
 
+WAVES = {"graph": (2, 4), "cluster": (2, 4)}  # pieces of a sequence, for kernels that may leave room for another layer
+
+
+def arrangements(name, layers) -> dict:
+    """{provider: LSTMStack's wavefront}: one layer after the other, and side by side"""
+    return {name: None, **{f"{name}-wave{n}": n for n in WAVES.get(name, ()) if layers > 1}}
+
+
 class Loop:
     """A kernel's `forward` and `backward` on gates that the input's product has been added to."""
 

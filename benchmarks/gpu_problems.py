@@ -38,10 +38,11 @@ def weights(H, layers) -> dict:
 class Stack:
     """minilstm.LSTMStack with one of its kernels, as an `LSTMStack` is used: a contender."""
 
-    def __init__(self, gpu, cell, given, kernel, dtype=np.float32):
+    def __init__(self, gpu, cell, given, kernel, wavefront=None, dtype=np.float32):
         precision = None if cell.precision in ("float32", "float64") or dtype == np.float64 else cell.precision
         rng = np.random.default_rng(0)
-        self.stack = LSTMStack(cell.H, [cell.H] * cell.layers, rng=rng, dtype=dtype, kernel=kernel, precision=precision)
+        how = {"kernel": kernel, "precision": precision, "wavefront": wavefront}
+        self.stack = LSTMStack(cell.H, [cell.H] * cell.layers, rng=rng, dtype=dtype, **how)
         self.gpu, (x, dy, params) = gpu, given
         self.x, self.dy = (to_device(a.astype(dtype), gpu.kind) for a in (x, dy))
         for n, layer in enumerate(self.stack.layers):
@@ -70,7 +71,7 @@ class Stack:
 def expected(gpu, cell, given, mode) -> dict:
     """What the plain version says, in float64; on the device, where it does not take long. The checks compare it with
     the CPU's."""
-    plain = Stack(gpu, cell, given, "reference", np.float64)
+    plain = Stack(gpu, cell, given, "reference", dtype=np.float64)
     plain.start(mode)
     return plain.arrays()
 

@@ -3,8 +3,8 @@
     part            check, micro, bench or tests; "run" for a row that says what the others with its `run` came from:
                     its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba, numpy, python, clocks, commit
     kernel_name     what was computed: lstm, recurrence, gates, copy, product, launch, or the name of a check
-    provider        who did: a kernel of ours ("cupy", "cupy-v1": a version of its ladder), torch, cudnn-standard, ...;
-                    "-graph": replayed from a CUDA graph
+    provider        who did: a kernel of ours ("cupy", "cupy-v1": a version of its ladder; "cupy-wave4": layers side by
+                    side, in 4 pieces), torch, cudnn-standard, ...; "-graph": replayed from a CUDA graph
     precision       float32 (no TF32), tf32, float16, bfloat16 or float64
     mode            inference (nothing kept), full (forward and backward); forward, backward
     shape           JSON: T, B, H, layers; or what the kernel has instead
@@ -30,8 +30,9 @@ COLUMNS = (
     "part", "kernel_name", "provider", "precision", "mode", "shape", "metric", "y_50", "y_20", "y_80", "n", "note",
     "run", "timestamp",
 )  # fmt: skip
-# How the note begins of a contender that took its process with it, and of one that said that this is not for him
-CRASHED, REFUSED = "its process", "refused: "
+# How the note begins of a contender that took its process with it, of one that said that this is not for him, and of
+# tests that passed as far as their time went
+CRASHED, REFUSED, UNFINISHED = "its process", "refused: ", "unfinished: "
 
 
 def file_name(gpu) -> str:
@@ -64,7 +65,7 @@ def _whole(path):
 def failed(found) -> bool:
     """Does a row say that something is not right? A kernel that refuses a size, as it may, is not wrong."""
     note = found["note"]
-    return found["part"] in ("check", "tests") and note != "" and not note.startswith(REFUSED)
+    return found["part"] in ("check", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
 
 
 class Journal:

@@ -1,9 +1,13 @@
 """summary.md beside the measurements: what is well, what is not, and all tables. Made anew after each part."""
 
+from importlib import import_module
+
 from gpu_results import failed
 from gpu_rows import fastest, medians, remarks, runs
 from gpu_tables import about, cells_table, gates_table, summary_table, targets_table
 from speed_tables import digits, table
+
+from minilstm.twins import registry
 
 
 def summary(rows) -> str:
@@ -11,7 +15,7 @@ def summary(rows) -> str:
     return "\n\n".join([
         f"# {gpu}", about(rows), "## Checks", checks(rows), "## Targets", targets_table(rows),
         "## LSTMs beside cuDNN", summary_table(rows), cells_table(rows), "## Times", times_table(rows),
-        "## Gates", gates_table(rows), "## Left out", left_out(rows),
+        "## Layers side by side", waves_table(rows), "## Gates", gates_table(rows), "## Left out", left_out(rows),
     ]) + "\n"  # fmt: skip
 
 
@@ -35,6 +39,22 @@ def times_table(rows) -> str:
         named = [f"{digits(best[1])} ({best[0]})" if best else "-" for best in (ours, theirs)]
         lines.append([key.precision, key.mode, sizes, named[0], digits(times.get("torch")), named[1]])
     return "\n".join(table(["precision", "mode", "layers, B, H", "ours, ms", "torch, ms", "cuDNN's best, ms"], lines))
+
+
+def waves_table(rows) -> str:
+    """What it gains to have the layers of a stack side by side, and what it would if nobody were in another's way."""
+    makespan = import_module(f"{registry()[0].__name__}.wavefront_plan").makespan
+    lines = []
+    for key, times in medians(rows, "lstm").items():
+        sizes = ", ".join(str(key[name]) for name in ("layers", "B", "H"))
+        for provider, ms in times.items():
+            name, _, pieces = provider.partition("-wave")
+            if pieces and name in times:
+                best = makespan([[1 / key["layers"] / int(pieces)] * int(pieces)] * key["layers"])
+                parts = [f"{100 * part:.0f} %" for part in (ms / times[name], best)]
+                lines.append([key.precision, key.mode, sizes, name, pieces, digits(times[name]), digits(ms), *parts])
+    heads = ["precision", "mode", "layers, B, H", "kernel", "pieces", "in turn, ms", "side by side, ms"]
+    return "\n".join(table([*heads, "part", "at best"], lines))
 
 
 def left_out(rows) -> str:

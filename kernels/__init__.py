@@ -25,10 +25,11 @@ from types import ModuleType
 from typing import Literal, NamedTuple
 
 from .cpu_threads import get_num_threads, set_num_threads
+from .wavefront_plan import choose as choose_wavefront
 
 __all__ = [
     "IMPLEMENTATIONS", "TWINS", "Implementation", "Availability", "available", "load", "twin",
-    "get_num_threads", "set_num_threads",
+    "get_num_threads", "set_num_threads", "choose_wavefront",
 ]  # fmt: skip
 
 

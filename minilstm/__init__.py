@@ -9,6 +9,7 @@ Reading order
     gates         six equations and their undoing
     recurrence    the loop over time; choosing a faster implementation
     lstm, stack   the whole layer, and layers on top of each other
+    wavefront     the same layers side by side, on a GPU
     gradcheck     why you may believe it
     embedding, linear, batchnorm, dropout, pooling, loss, regularization
     params, optim, clipping, checkpoint

@@ -4,6 +4,9 @@ There is no global device flag: an array's own module says where it lives, and m
 """
 
 import sys
+import threading
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
@@ -74,3 +77,81 @@ def about_gpu() -> dict[str, str]:
     name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     driver, cuda = (f"{n // 1000}.{n % 1000 // 10}" for n in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
     return {"gpu": name, "driver": f"for CUDA up to {driver}", "cuda": cuda}
+
+
+# --- work side by side
+
+
+@contextmanager
+def side_by_side(x, n):
+    """-> n streams for work on arrays like `x` that may be done at the same time
+
+    `with stream:` is where work goes; `event = stream.record()` stands for all that went there so far, and
+    `other.wait_event(event)` lets what goes to another come after it. All n begin after what was ordered before this
+    block, and what is ordered after it comes after all n; the host waits for nothing. On the CPU, whose work has been
+    done when a call returns, the n are one that does nothing.
+
+    CuPy's memory pool gives what is freed to the stream that it was allocated on, at once, whoever else still reads it.
+    So what one stream makes and another reads has to be referred to until this block has been left.
+    """
+    if not is_cupy(x):
+        yield [_AlreadyDone()] * n
+        return
+    caller = sys.modules["cupy"].cuda.get_current_stream()
+    streams = _streams_of(caller, n)
+    begin = caller.record()
+    for stream in streams:
+        stream.wait_event(begin)
+    try:
+        yield streams
+    finally:
+        for stream in streams:
+            caller.wait_event(stream.record())
+
+
+def multiprocessors() -> int:
+    """Of the device that CuPy works on."""
+    cupy = sys.modules["cupy"]
+    return _multiprocessors(cupy, cupy.cuda.runtime.getDevice())
+
+
+@cache
+def _multiprocessors(cupy, number):
+    return cupy.cuda.runtime.getDeviceProperties(number)["multiProcessorCount"]
+
+
+class _AlreadyDone:
+    """The CPU, seen as a stream."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def record(self):
+        pass
+
+    def wait_event(self, event):
+        pass
+
+
+class _Kept(threading.local):
+    """Of each thread, the streams that go with each stream it has called from: kept, because memory that was freed is
+    found again by its stream, and CUDA graphs (kernels/cupy_graph.py) are, too. Other threads have others: whoever
+    allocates on a stream has to come after all that was done with what was allocated there before."""
+
+    def __init__(self):
+        self.streams = {}  # (cupy, device, caller) -> streams
+
+
+_kept = _Kept()
+
+
+def _streams_of(caller, n):
+    """The first n streams that go with this one, made now if there are not as many."""
+    cupy = sys.modules["cupy"]
+    mine = _kept.streams.setdefault((cupy, cupy.cuda.runtime.getDevice(), caller), [])
+    while len(mine) < n:
+        mine.append(cupy.cuda.Stream(non_blocking=True))  # the default stream would wait for others, and they for it
+    return mine[:n]

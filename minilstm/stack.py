@@ -7,6 +7,7 @@ import numpy as np
 
 from .dropout import dropout_backward, dropout_forward
 from .lstm import LSTM, LSTMCache, LSTMState
+from .wavefront import WavefrontCache, check_wish, choose, wavefront_backward, wavefront_forward
 
 
 @dataclass
@@ -20,16 +21,23 @@ class LSTMStack:
 
     LSTMStack(400, [1150, 1150, 400], rng=rng) is the encoder of AWD-LSTM. params carry the names of a
     `torch.nn.LSTM` of n layers: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l1, ...
+
+    wavefront: None, one layer after the other; a number of pieces of the sequence, over which the layers go side by
+    side (wavefront.py); or "auto", as many as an estimate for the GPU at hand says.
     """
 
-    def __init__(self, input_size, hidden_sizes, *, rng, dtype=np.float32, kernel="auto", precision=None):
+    def __init__(
+        self, input_size, hidden_sizes, *, rng, dtype=np.float32, kernel="auto", precision=None, wavefront=None
+    ):
         if not hidden_sizes:
             raise ValueError("hidden_sizes: expected at least one layer, got none")
+        check_wish(wavefront)
         sizes = [input_size, *hidden_sizes]
         self.layers = [
             LSTM(I, H, rng=rng, dtype=dtype, kernel=kernel, precision=precision)
             for I, H in zip(sizes[:-1], sizes[1:], strict=True)
         ]
+        self.wavefront = wavefront
 
     @property
     def params(self):
@@ -40,7 +48,11 @@ class LSTMStack:
 
     def plan(self, x):
         """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer."""
-        return [layer.plan(x) for layer in self.layers]
+        plans = [layer.plan(x) for layer in self.layers]
+        if self.wavefront is None:
+            return plans
+        _, why = choose(self.wavefront, self.layers, x)
+        return [plan._replace(reason=f"{plan.reason}; {why}") for plan in plans]
 
     def forward(
         self, x, states=None, *, lengths=None, input_masks=None, weight_hh_masks=None, need_cache=True
@@ -49,12 +61,18 @@ class LSTMStack:
 
         input_masks, one per layer or None: what layer n reads is multiplied by input_masks[n], of shape (1, B, size)
         so that it is the same at every step (locked dropout, Gal & Ghahramani 2016). weight_hh_masks: weight drop,
-        one per layer or None.
+        one per layer or None. The cache of layers that go side by side is a WavefrontCache.
         """
         n_layers = len(self.layers)
         states = self._per_layer("states", states)
         input_masks = self._per_layer("input_masks", input_masks)
         weight_hh_masks = self._per_layer("weight_hh_masks", weight_hh_masks)
+        pieces, _ = choose(self.wavefront, self.layers, x)
+        if pieces > 1:
+            return wavefront_forward(
+                self.layers, x, states, pieces, lengths=lengths, input_masks=input_masks,
+                weight_hh_masks=weight_hh_masks, need_cache=need_cache,
+            )  # fmt: skip
         new_states, caches = [None] * n_layers, [None] * n_layers
         for n, layer in enumerate(self.layers):
             x = dropout_forward(x, input_masks[n])
@@ -74,6 +92,8 @@ class LSTMStack:
         if not 0 <= lowest < len(self.layers):
             raise ValueError(f"lowest: expected a layer in 0..{len(self.layers) - 1}, got {lowest}")
         dstates = self._per_layer("dstates", dstates)
+        if isinstance(cache, WavefrontCache):
+            return wavefront_backward(dy, dstates, cache, lowest=lowest, need_dx=need_dx)
         new_dstates: list[LSTMState | None] = [None] * len(self.layers)
         grads = {}
         for n in reversed(range(lowest, len(self.layers))):

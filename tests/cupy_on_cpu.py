@@ -94,6 +94,12 @@ class Stream:
     def __exit__(self, *error):
         _streams.pop()
 
+    def record(self):
+        return Event()
+
+    def wait_event(self, event):
+        """What was launched anywhere has been done (streams_on_cpu.py looks whether it would have been)."""
+
     def begin_capture(self):
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
@@ -102,6 +108,10 @@ class Stream:
     def end_capture(self):
         captured, self.captured = self.captured, None
         return Graph(captured)
+
+
+class Event:
+    """A place on a stream."""
 
 
 class Graph:
@@ -158,6 +168,11 @@ class _StandIn(ModuleType):
         runtimeGetVersion=lambda: 13000, deviceSynchronize=lambda: _wait("deviceSynchronize()"),
     ), Stream=Stream, get_current_stream=lambda: _streams[-1],
         alloc_pinned_memory=cuda_on_cpu.alloc_pinned_memory)  # fmt: skip
+
+    def where(self, *args):
+        """CuPy 14.2 knows it for no bfloat16, and so takes float32."""
+        made = self.__getattr__("where")(*args)
+        return made if isinstance(made, tuple) or made.dtype.name != "bfloat16" else made.astype(np.float32)
 
     def __getattr__(self, name):
         theirs = getattr(np, name)

@@ -1,13 +1,17 @@
 """The parts of gpu_check, with the CPU in the place of the GPU: who is checked, who is timed, who is left out, why."""
 
 import json
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import gpu_on_cpu
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import minilstm_kernels
 
@@ -59,6 +63,16 @@ def test_everybody_is_timed_whole_and_in_its_loop(small, journal):
     assert {row["shape"] for row in journal.rows} == {json.dumps({"T": 4, "B": 3, "H": 8, "layers": 1})}
     assert all(float(row["y_20"]) <= float(row["y_50"]) <= float(row["y_80"]) for row in journal.rows if row["y_50"])
     assert journal.was_doing() is None
+
+
+def test_more_layers_are_timed_one_after_the_other_and_side_by_side(small, journal, monkeypatch):
+    monkeypatch.setattr(small("gpu_cells"), "LAYERS", (3,))
+    monkeypatch.setitem(small("gpu_ladder").WAVES, "plain", (2, 4))
+    with gpu_on_cpu.kernels("plain") as gpu:
+        small("gpu_bench").bench(gpu, journal, soon())
+    for mode in ("full", "inference"):
+        timed = by_provider([row for row in journal.rows if row["y_50"]], kernel_name="lstm", mode=mode)
+        assert set(timed) == {"plain", "plain-wave2", "plain-wave4", "torch", "torch-graph"}
 
 
 def test_cudnn_that_cannot_be_called_is_a_row_with_the_reason(small, journal, monkeypatch):
@@ -303,23 +317,37 @@ def test_the_bytes_of_a_step_are_those_of_the_arrays_it_is_given(small):
     (0, "..\n2 passed, 3 skipped in 1s\n", "2", ""),
     (1, "FAILED tests/a.py::b\nERROR tests/c.py\n1 failed, 7 passed in 2s\n", "7",
      "exit code 1; tests/a.py::b; tests/c.py; 1 failed, 7 passed in 2s"),
-    (None, "....", "", "ended when its time was up; ...."), (5, "no tests ran in 0.1s", "", "no test is marked gpu; "),
+    (None, "FAILED tests/a.py::b\n1 failed in 2s", "", "ended when its time was up; tests/a.py::b; 1 failed in 2s"),
+    (None, "..\n2 passed in 3s", "", "unfinished: ended when its time was up; 2 passed in 3s"),
+    (5, "no tests ran in 0.1s", "", "no test is marked gpu; "),
 ])  # fmt: skip
 def test_what_pytest_says_becomes_a_row(code, output, passed, said, script):
     row = script("gpu_tests").pytest_row(code, output)
     assert row["y_50"] == passed and row["note"].startswith(said) and bool(row["note"]) == bool(said)
+    assert script("gpu_results").failed(row) == bool(said and not said.startswith("unfinished"))
 
 
-def test_pytest_runs_in_an_unpacked_tree_and_is_ended_in_time(script, journal, tmp_path):
+def test_pytest_runs_in_an_unpacked_tree_and_is_ended_in_time(script, journal, tmp_path, monkeypatch):
     tests = script("gpu_tests")
+    monkeypatch.setattr(tests, "LAST_WORDS", 30)
     code = "import minilstm_kernels, time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
     (tmp_path / "test_some.py").write_text(code)
     (tmp_path / "none.ini").write_text("[pytest]\n")
     arguments = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "none.ini"), str(tmp_path)]
     code, output = tests.run([*arguments, "-k", "quick"], journal, soon())
     assert (code, tests.pytest_row(code, output)["y_50"]) == (0, "1")
-    code, _ = tests.run([*arguments, "-k", "slow"], journal, time.time() + 1)
-    assert code is None and journal.was_doing() is None
+    code, output = tests.run(arguments, journal, time.time() + 4)
+    assert code is None and journal.was_doing() is None and "1 passed" in output  # it could say how far it came
+
+
+def test_the_tests_for_a_gpu_are_found_and_hardly_any_examples_drawn(script):
+    tests = script("gpu_tests")
+    assert {Path(file).name for file in tests.files()} == {"test_recurrence.py", "test_wavefront.py"}
+    command = [sys.executable, "-c", tests.STARTER, *tests.ARGUMENTS, "--collect-only", *tests.files()]
+    collected = subprocess.run(command, cwd=tests.ROOT, capture_output=True, text=True)
+    assert collected.returncode == 0 and "[graph-cuda]" in collected.stdout, collected.stdout[-2000:]
+    profile = [settings.get_profile(name).max_examples for name in ("few", "gpu")]
+    assert profile[0] > 10 * profile[1] > 0
 
 
 def test_without_pytest_there_are_checks_instead(script, journal, monkeypatch):

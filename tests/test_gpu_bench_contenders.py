@@ -57,12 +57,13 @@ def same(found, wanted, tolerance):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("layers", [1, 3])
-def test_ours_and_the_expected_are_the_plain_stack(gpu, cell, layers, mode, script):
+@pytest.mark.parametrize("layers, wavefront", [(1, None), (3, None), (3, 2)])
+def test_ours_and_the_expected_are_the_plain_stack(gpu, cell, layers, wavefront, mode, script):
     problems, cell = script("gpu_problems"), cell(layers)
     given = problems.problem(cell)
-    ours = problems.Stack(gpu, cell, given, "plain")
+    ours = problems.Stack(gpu, cell, given, "plain", wavefront)
     ours.start(mode)
+    assert ours.stack.wavefront == wavefront
     same(ours.arrays(), by_hand(given, cell, mode), 1e-5)
     same(problems.expected(gpu, cell, given, mode), by_hand(given, cell, mode), 1e-13)
 

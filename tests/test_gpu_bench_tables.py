@@ -139,6 +139,16 @@ def test_the_summary_file_names_what_failed_and_who_was_left_out(script, everyth
     assert "0.4 (graph)" in text and "1 (cudnn-standard-graph)" in text
 
 
+def test_layers_side_by_side_stand_beside_layers_in_turn_and_the_best_there_could_be(script, made):
+    of = (3, 64, 512, "bfloat16", "full")
+    times = {("graph", *of): 3.0, ("graph-wave2", *of): 2.4, ("graph-wave4", *of): 1.8, ("cupy-wave2", *of): 1.0}
+    table = script("gpu_summary").waves_table(made(times))
+    assert cells_of(table, "bfloat16", "full", "3, 64, 512", "graph", "2") == ["3", "2.4", "80 %", "67 %"]  # 4 of 6
+    assert cells_of(table, "bfloat16", "full", "3, 64, 512", "graph", "4") == ["3", "1.8", "60 %", "50 %"]  # 6 of 12
+    assert table.count("\n") == 3  # nothing of the kernel that was not measured in turn
+    assert script("gpu_rows").ratio({"graph": 3.0, "graph-wave4": 1.8, "torch": 3.6}) == 0.5
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_summary_can_be_made_of_next_to_nothing(rows, script, made):
     assert script("gpu_summary").summary(made({})[:rows]).startswith("# Made Up 1" if rows else "# ?")
