@@ -92,6 +92,7 @@ def compare(gpu, journal, cell, everybody, reference, given, about):
                 left_out.append(row("bench", provider=contender.provider, note=reason, **about))
         journal.write(left_out)
         del wanted
+        gpu.wake()
         seconds = take_turns({name: turns(gpu, journal, name, work, about) for name, work in works.items()}, ROUNDS)
     journal.write([
         row("bench", provider=name, metric="milliseconds", values=[1e3 * s for turn in taken for s in turn], **about)

@@ -8,6 +8,7 @@ import gc
 import importlib
 import platform
 import subprocess
+import time
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy
 from workers import Refused
 
 from minilstm.twins import registry
+
+AWAKE = 0.05  # seconds of work after which the clocks are up
 
 
 class Gpu:
@@ -49,6 +52,15 @@ class Gpu:
         self.wait()
         return [start.elapsed_time(end) / 1e3 for start, end in events]
 
+    def wake(self):
+        """Keep the GPU busy until its clocks are up. They fall while it has nothing to do, as when a kernel is compiled
+        or numbers are drawn, and rise slowly."""
+        until = time.perf_counter() + AWAKE
+        while time.perf_counter() < until:
+            for _ in range(20):
+                self.scratch.zero_()
+            self.wait()
+
     def capture(self, call):
         """-> a function that replays what `call` does as one CUDA graph, and what the call returned: the same memory is
         written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring.)"""
@@ -57,11 +69,13 @@ class Gpu:
         self.wait()
         graph = self.torch.cuda.CUDAGraph()
         gc.disable()  # what is collected might belong to a graph, too
-        graph.capture_begin()
         try:
-            made = call()
+            graph.capture_begin()
+            try:
+                made = call()
+            finally:
+                graph.capture_end()  # raises, where the call has spoilt it
         finally:
-            graph.capture_end()
             gc.enable()
         return graph.replay, made
 
@@ -97,7 +111,8 @@ def _torch():
     try:
         import torch
     except ImportError:
-        raise Refused("PyTorch is not installed, and it is the rival and holds the clock") from None
+        remedy = "PYTHON=... takes another Python"
+        raise Refused(f"PyTorch is not installed, the rival that also holds the clock: {remedy}") from None
     if not torch.cuda.is_available():
         raise Refused(f"PyTorch {torch.__version__} finds no CUDA device")
     return torch

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from gpu_bench import still_there
-from gpu_ladder import offers, runnable
+from gpu_ladder import kernels, offers, runnable
 from gpu_results import REFUSED, row
 
 from minilstm import LSTM, LSTMState, to_device, to_numpy
@@ -117,6 +117,14 @@ def broken_promise(case, kernel, device, precision) -> str | None:
         if different:
             return f"{said}: {', '.join(different)}"
     return None
+
+
+def say_who_is_missing(journal):
+    """A row with the reason for each kernel that cannot run here: nobody is to be missed without a word."""
+    about = {"kernel_name": "lstm", "precision": "", "mode": "check", "shape": {}}
+    for kernel in kernels():
+        if kernel.reason and journal.refusal(kernel.name, **about) is None:
+            journal.write([row("check", provider=kernel.name, note=f"{REFUSED}{kernel.reason}", **about)])
 
 
 def check(gpu, journal, until, cases=None):

@@ -41,6 +41,7 @@ def timed(gpu, provider, work, rate, about):
     try:
         call = work()
         gpu.seconds(call, 3)
+        gpu.wake()
         seconds = gpu.seconds(call, CALLS)
     except Exception as error:
         still_there(gpu, error)

@@ -56,10 +56,16 @@ def check(gpu, journal, until):
     """The sizes that are used, the rest of a training step, and sizes that nobody uses."""
     import gpu_correct
     import gpu_step_correct
+    from gpu_compile import compile_ahead
 
-    gpu_correct.check(gpu, journal, until)
+    def cases(some):
+        compile_ahead(gpu, journal, [(c.B, c.H, p) for c in some for p in gpu_correct.PRECISIONS], until)
+        gpu_correct.check(gpu, journal, until, some)
+
+    gpu_correct.say_who_is_missing(journal)
+    cases(gpu_correct.CASES)
     gpu_step_correct.check(gpu, journal, until)
-    gpu_correct.check(gpu, journal, until, list(gpu_correct.odd_cases()))
+    cases(list(gpu_correct.odd_cases()))
 
 
 if __name__ == "__main__":

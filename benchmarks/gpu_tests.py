@@ -2,6 +2,7 @@
 their own, which need nothing."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gpu_correct import check, odd_cases
-from gpu_results import REFUSED, row
+from gpu_results import REFUSED, UNFINISHED, row
 
 ROOT = Path(__file__).resolve().parents[1]
+LAST_WORDS = 4  # seconds
 # pytest in a tree that was only unpacked: the fast twins get their name, and what is tested is found
 STARTER = """
 import sys
@@ -30,9 +32,19 @@ def tests(gpu, journal, until):
         return check(gpu, journal, until, cases=list(odd_cases(seed=1000)))
     if journal.measured("pytest", "", "", {}):
         return None
-    arguments = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=line", "tests"]
-    journal.write([pytest_row(*run(arguments, journal, until))])
+    journal.write([pytest_row(*run([*ARGUMENTS, *files()], journal, until))])
     return None
+
+
+# A few examples of each, since new sizes are new kernels to be compiled; and what somebody else's package, in the
+# version that is there, warns of is no failure of ours.
+ARGUMENTS = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", "--tb=line", "--hypothesis-profile=gpu"]
+
+
+def files():
+    """Those with tests for a GPU. To collect all of them takes half a minute, and more packages than these need."""
+    return [str(path) for path in sorted((ROOT / "tests").glob("test_*.py"))
+            if re.search(r"@every_recurrence|mark\.gpu", path.read_text(encoding="utf-8"))]  # fmt: skip
 
 
 def run(arguments, journal, until):
@@ -46,8 +58,12 @@ def run(arguments, journal, until):
             time.sleep(0.2)
         code = process.poll()
         if code is None:
-            process.kill()
-            process.wait()
+            process.send_signal(signal.SIGINT)  # then it says how far it has come
+            try:
+                process.wait(LAST_WORDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
     journal.doing_path.unlink(missing_ok=True)
     return code, output.read_text(encoding="utf-8", errors="replace")
 
@@ -59,4 +75,6 @@ def pytest_row(code, output):
     said = {0: "", None: "ended when its time was up", 5: "no test is marked gpu"}.get(code, f"exit code {code}")
     last = (output.strip().splitlines() or [""])[-1]
     note = "; ".join(filter(None, [said, *failed[:5], last if said else ""]))
+    if code is None:  # the next time they begin anew
+        return row("tests", "pytest", "pytest", note=note if failed else UNFINISHED + note)
     return row("tests", "pytest", "pytest", metric="passed", values=passed[-1:], note=note)

@@ -1,5 +1,6 @@
-"""How many examples hypothesis draws (a few, or with --hypothesis-profile=ci many, and the same ones every time), and
-what several test files share: tiny trained runs, and the scripts of benchmarks/."""
+"""How many examples hypothesis draws (a few, or with --hypothesis-profile=ci many, and the same ones every time; with
+gpu, where each may be a kernel to be compiled, hardly any), and what several test files share: tiny trained runs, and
+the scripts of benchmarks/."""
 
 import importlib
 import signal
@@ -10,6 +11,7 @@ import cli_helpers
 import numpy as np
 import pytest
 import tiny_runs
+from cupy_on_cpu import in_place_of_cupy
 from hypothesis import settings
 
 from minilstm import Adam, MaskSource, clip_grad_norm
@@ -20,6 +22,7 @@ from ulmfit.recipes import PAPER, ModelSize
 
 settings.register_profile("few", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
+settings.register_profile("gpu", max_examples=3, deadline=None, derandomize=True)
 settings.load_profile("few")
 
 # Whoever is started in the background of a shell ignores Ctrl-C, and so would every process that the tests start.
@@ -27,10 +30,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_kernels():
+def compiled_kernels(request):
     """The CPU kernels, compiled before anything else: a program that has to compile them says so on stderr, and takes
-    half a minute, which the tests of the command line do not expect."""
-    if find_spec("numba") is None:
+    half a minute, which the tests of the command line do not expect, and those of a GPU do not have."""
+    if find_spec("numba") is None or request.config.option.markexpr == "gpu":
         return
     for dtype in (np.float32, np.float64):
         rng = np.random.default_rng(0)
@@ -81,6 +84,13 @@ def no_baseline(monkeypatch):
 def replace_baseline(monkeypatch):
     """scikit-learn takes a second to import; the baseline is tested by itself."""
     monkeypatch.setattr(test_set, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    """What stands for CuPy where there is no GPU, in its place."""
+    with in_place_of_cupy() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture

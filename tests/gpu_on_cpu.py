@@ -55,7 +55,7 @@ class Cpu:
     def wait(self):
         pass
 
-    release = wait
+    release = wake = wait
 
     def tensor(self, a):
         return self.torch.from_numpy(a.get() if isinstance(a, self.cupy.ndarray) else a)

@@ -193,6 +193,17 @@ def test_a_kernel_with_a_fault_does_not_pass(fault, said, small, journal):
     assert small("gpu_bench").failed_check(journal, "another", "float32") is None
 
 
+def test_a_kernel_that_cannot_run_here_is_not_missed_without_a_word(small, journal, script):
+    with gpu_on_cpu.kernels("plain"):
+        absent = minilstm_kernels.IMPLEMENTATIONS[0]._replace(name="absent", requires=("no_such_package",))
+        minilstm_kernels.IMPLEMENTATIONS = (absent, *minilstm_kernels.IMPLEMENTATIONS)    # until the end of the block
+        for _ in range(2):  # once is enough
+            small("gpu_correct").say_who_is_missing(journal)
+    (row,) = journal.rows
+    assert row["provider"] == "absent" and row["note"].startswith("refused: no_such_package is not installed")
+    assert not script("gpu_results").failed(row) and "no_such_package" in script("gpu_summary").left_out(journal.rows)
+
+
 def test_a_kernel_may_refuse_a_size(small, journal):
     """A ValueError before any launch is no failure: it is timed where it does not refuse."""
     correct = small("gpu_correct")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
@@ -71,6 +72,14 @@ def test_a_call_stands_between_its_two_events_and_behind_an_emptied_cache(gpu, l
                                    "flush", ("record", 2), "call", ("record", 3), "wait"]  # fmt: skip
 
 
+def test_it_is_kept_busy_until_its_clocks_are_up(gpu, log, script, monkeypatch):
+    monkeypatch.setattr(script("gpu_clock"), "AWAKE", 0.02)
+    log.clear()
+    began = time.perf_counter()
+    gpu.wake()
+    assert time.perf_counter() - began >= 0.02 and log[:21] == ["flush"] * 20 + ["wait"] and log[-1] == "wait"
+
+
 def test_both_libraries_work_on_one_stream(gpu, log):
     with gpu.working():
         assert log[-2:] == [("torch", 99), ("cupy", 99)]
@@ -84,9 +93,16 @@ def test_a_graph_is_captured_after_a_warm_up_and_replayed(gpu, log):
     assert log[-1] == "replay"
 
 
-def test_a_capture_that_fails_is_ended(gpu, log):
+@pytest.mark.parametrize("spoilt", [False, True], ids=["", "and cannot even be ended"])
+def test_a_capture_that_fails_is_ended(spoilt, gpu, log):
+    def end():
+        log.append("end")
+        if spoilt:
+            raise RuntimeError("capture invalidated")
+
+    gpu.torch.cuda.CUDAGraph.capture_end = staticmethod(lambda *_: end())
     calls = iter([1, 2, 3])
-    with pytest.raises(StopIteration):
+    with pytest.raises(RuntimeError if spoilt else StopIteration):
         gpu.capture(lambda: next(calls))
     assert log[-2:] == ["begin", "end"]
     import gc
