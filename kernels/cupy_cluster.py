@@ -10,11 +10,11 @@ weights into the order in which threads fetch them.
 Compiled for sm_90 and sm_100, and executed on the CPU from the same text; not yet measured on a GPU.
 """
 
-from functools import cache
+from functools import cache, partial
 
 from .cluster_plan import Device, best_version, plan
 from .cupy_launch import STORAGE, cupy, launch
-from .gpu_recurrence import begin_forward, check_backward, end_forward, states
+from .gpu_recurrence import backward_at_once, forward_at_once, states
 
 __all__ = ["forward", "backward", "states", "plan"]
 
@@ -30,36 +30,14 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=N
     None: the best for the dtype. Raises ValueError for arrays of other shapes or dtypes, that are not on the device,
     or for whose weights the chip has no room.
     """
-    x_gates, weight_hh, saved, y = begin_forward(
-        cupy, tuple(STORAGE), x_gates, weight_hh, h0, c0, lengths, need_cache
-    )
-    (T, B, H), dtype = y.shape, y.dtype
-    version = version or best_version(dtype.name)
-    how = plan("forward", version, B, H, dtype.name, device())
-    if y.size:
-        packed, ifgo = _pack("forward", how, weight_hh), saved.ifgo if need_cache else None
-        args = x_gates, packed, saved.lengths, T, B, H, len(saved.h), saved.h, saved.c, y, ifgo
-        _launch("forward", version, how, B, dtype, args)
-    return end_forward(y, saved, need_cache)
+    all_steps = partial(_launch, "forward", version)
+    return forward_at_once(cupy, tuple(STORAGE), all_steps, x_gates, weight_hh, h0, c0, lengths, need_cache)
 
 
 def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
     """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero); dc_T has the dtype of c_T
     -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
-    T, B, H, dtype = check_backward(cupy, dy, dh_T, dc_T, saved, weight_hh)
-    version = version or best_version(dtype.name)
-    how = plan("backward", version, B, H, dtype.name, device())
-    dgates, dh0, dc0 = cupy.empty((T, B, 4 * H), dtype), cupy.zeros((B, H), dtype), cupy.zeros((B, H), saved.c.dtype)
-    if dgates.size:
-        given = (d if d is None else cupy.ascontiguousarray(d) for d in (dy, dh_T, dc_T))
-        packed = _pack("backward", how, weight_hh)
-        args = *given, saved.ifgo, saved.c, packed, saved.lengths, T, B, H, dgates, dh0, dc0
-        _launch("backward", version, how, B, dtype, args)
-        return dgates, dh0, dc0
-    for d, d_T in ((dh0, dh_T), (dc0, dc_T)):
-        if d_T is not None:
-            d[...] = d_T
-    return dgates, dh0, dc0
+    return backward_at_once(cupy, partial(_launch, "backward", version), dy, dh_T, dc_T, saved, weight_hh)
 
 
 def device():
@@ -84,14 +62,19 @@ def _pack(direction, how, weight_hh):
     """-> the weights in the order in which the threads of a cluster fetch them"""
     pieces = how.cluster * how.fragments * weight_hh.itemsize * 32 * how.warps    # of 16 bytes
     packed = cupy.empty(pieces * 16 // weight_hh.itemsize, weight_hh.dtype)
-    args = cupy.ascontiguousarray(weight_hh), weight_hh.shape[1], how.cluster, how.warps, how.fragments, packed
+    args = weight_hh, weight_hh.shape[1], how.cluster, how.warps, how.fragments, packed
     launch(FILE, f"pack_{direction}<{STORAGE[weight_hh.dtype.name]}>", (-(-pieces // THREADS),), (THREADS,), args)
     return packed
 
 
-def _launch(direction, version, how, B, dtype, args):
-    name = how.name(direction, version, STORAGE[dtype.name])
-    launch(FILE, name, *how.grid(B), args, shared_mem=how.shared_mem, cluster=how.cluster)
+def _launch(direction, version, ins, outs):
+    weight_hh, B, H = (ins[name] for name in ("weight_hh", "B", "H"))
+    dtype = weight_hh.dtype.name
+    version = version or best_version(dtype)
+    how = plan(direction, version, B, H, dtype, device())
+    args = ins | {"weight_hh": _pack(direction, how, weight_hh)} | outs
+    launch(FILE, how.name(direction, version, STORAGE[dtype]), *how.grid(B), args.values(), shared_mem=how.shared_mem,
+           cluster=how.cluster)  # fmt: skip
 
 
 device()    # where there are no clusters this file is not to be imported

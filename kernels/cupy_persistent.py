@@ -17,12 +17,12 @@ exactly, by plain multiplications. Compiled for sm_75 to sm_100, and executed on
 measured on a GPU.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from .cupy_launch import STORAGE, cupy, kernel, launch
-from .gpu_recurrence import Saved, check_backward, check_forward, check_lengths, states
+from .gpu_recurrence import backward_at_once, forward_at_once, states
 from .persistent_plan import Device, best_version, plan
 
 __all__ = ["forward", "backward", "states", "plan", "check"]
@@ -41,35 +41,15 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=N
     for whose weights the chip has no room; RuntimeError where blocks do not fit on the GPU, or gave up in a call
     before. """
     _check_the_last_calls()
-    T, B, H, dtype = check_forward(cupy, tuple(STORAGE), x_gates, weight_hh, h0, c0)
-    lengths = cupy.asarray(check_lengths(lengths, T, B))
-    rows = T + 1 if need_cache else 2    # without a cache two rows of state take turns
-    h, c = cupy.empty((rows, B, H), dtype), cupy.empty((rows, B, H), c0.dtype)
-    ifgo = cupy.empty((T, B, 4 * H), dtype) if need_cache else None
-    y = cupy.empty((T, B, H), dtype)
-    h[0], c[0] = h0, c0
-    if y.size:
-        ins = cupy.ascontiguousarray(x_gates), cupy.ascontiguousarray(weight_hh), lengths, T, B, H, rows
-        _launch("forward", version, B, H, dtype, ins, (h, c, y, ifgo))
-    last = T % rows
-    return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
+    all_steps = partial(_launch, "forward", version)
+    return forward_at_once(cupy, tuple(STORAGE), all_steps, x_gates, weight_hh, h0, c0, lengths, need_cache)
 
 
 def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
     """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero); dc_T has the dtype of c_T
     -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H). Raises as forward does."""
     _check_the_last_calls()
-    T, B, H, dtype = check_backward(cupy, dy, dh_T, dc_T, saved, weight_hh)
-    dgates, dh0, dc0 = cupy.empty((T, B, 4 * H), dtype), cupy.zeros((B, H), dtype), cupy.zeros((B, H), saved.c.dtype)
-    if dgates.size:
-        given = (d if d is None else cupy.ascontiguousarray(d) for d in (dy, dh_T, dc_T))
-        ins = *given, saved.ifgo, saved.c, cupy.ascontiguousarray(weight_hh), saved.lengths, T, B, H
-        _launch("backward", version, B, H, dtype, ins, (dgates, dh0, dc0))
-        return dgates, dh0, dc0
-    for d, d_T in ((dh0, dh_T), (dc0, dc_T)):
-        if d_T is not None:
-            d[...] = d_T
-    return dgates, dh0, dc0
+    return backward_at_once(cupy, partial(_launch, "backward", version), dy, dh_T, dc_T, saved, weight_hh)
 
 
 def check():
@@ -81,8 +61,8 @@ def check():
 # --- launches ---------------------------------------------------------------------------------------------------------
 
 
-def _launch(direction, version, B, H, dtype, ins, outs):
-    number = cupy.cuda.runtime.getDevice()
+def _launch(direction, version, ins, outs):
+    dtype, B, H, number = ins["weight_hh"].dtype, ins["B"], ins["H"], cupy.cuda.runtime.getDevice()
     version = version or (best_version(dtype.name) if _capability(number) >= (8, 0) else 1)
     how = _plan(direction, version, B, H, dtype.name, _device(number))
     name = how.name(direction, version, STORAGE[dtype.name])
@@ -90,7 +70,8 @@ def _launch(direction, version, B, H, dtype, ins, outs):
     for first in range(0, B, how.groups * how.rows):
         exchange = cupy.zeros((how.groups, 2, how.rows, how.columns), dtype)
         arrived = cupy.zeros(how.groups * COUNTER, np.uint32)
-        args = *ins, first, how.blocks, *outs, exchange, arrived, np.uint64(_given_up().ctypes.data), POLLS
+        shared = exchange, arrived, np.uint64(_given_up().ctypes.data), POLLS
+        args = *ins.values(), first, how.blocks, *outs.values(), *shared
         launch(FILE, name, (how.groups * how.blocks,), (32 * how.warps,), args, shared_mem=how.shared_mem,
                cooperative=True)  # fmt: skip
 

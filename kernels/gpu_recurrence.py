@@ -1,11 +1,11 @@
-"""The recurrence on a GPU, step by step: what every kernel file that only brings the gates has in common.
+"""The recurrence on a GPU: what kernel files have in common, those that bring only the gates of a step and those that
+bring all steps.
 
-A step is a product of the library, `h @ weight_hh.T`, and one launch that does everything else. Nothing here waits for
-the device: the host checks the arguments, then runs ahead and leaves a queue of products and launches behind it. All
-arguments are checked before the first launch, because a kernel that reads past the end of an array may ruin the whole
-process's work on the device.
-
-A kernel file brings a `Gates`: the module its arrays belong to and two functions that prepare a launch.
+Of the first, a step is a product of the library, `h @ weight_hh.T`, and one launch that does everything else: such a
+file brings a `Gates`, the module its arrays belong to and two functions that prepare a launch. The others bring one
+function that launches them. Nothing here waits for the device: the host checks the arguments, then runs ahead and
+leaves a queue of products and launches behind it. All arguments are checked before the first launch, because a kernel
+that reads past the end of an array may ruin the whole process's work on the device.
 """
 
 from collections.abc import Callable
@@ -70,13 +70,43 @@ def backward(gates, dy, dh_T, dc_T, saved, weight_hh):
         for t in reversed(range(len(dgates))):
             launch(t)
             xp.dot(dgates[t], weight_hh, out=dh)
-    # a row that has not begun hands on what it was given
-    return dgates, xp.where((lengths > 0)[:, None], dh, dh_T), dc
+    # a row that has not begun hands on what it was given (where of CuPy 14 makes float32 of bfloat16)
+    return dgates, xp.where((lengths > 0)[:, None], dh, dh_T).astype(dh.dtype, copy=False), dc
 
 
 def states(saved):
     """-> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H)"""
     return saved.h, saved.c, saved.ifgo
+
+
+# --- kernels that do all steps ----------------------------------------------------------------------------------------
+
+
+def forward_at_once(xp, dtypes, launch, x_gates, weight_hh, h0, c0, lengths, need_cache):
+    """forward, by one kernel for all steps: launch(ins, outs), the arguments by name, in the order in which a kernel
+    has them. What is not kept is None, and without a cache row t % rows of h and c is the state before step t."""
+    x_gates, weight_hh, saved, y = begin_forward(xp, dtypes, x_gates, weight_hh, h0, c0, lengths, need_cache)
+    h, c, ifgo, lengths = saved
+    T, B, H = y.shape
+    if y.size:
+        launch(dict(x_gates=x_gates, weight_hh=weight_hh, lengths=lengths, T=T, B=B, H=H, rows=len(h)),
+               dict(h=h, c=c, y=y, ifgo=ifgo if need_cache else None))  # fmt: skip
+    return end_forward(y, saved, need_cache)
+
+
+def backward_at_once(xp, launch, dy, dh_T, dc_T, saved, weight_hh):
+    """backward, by one kernel for all steps: launch(ins, outs). Of dy, dh_T and dc_T, what is not there is None."""
+    T, B, H, dtype = check_backward(xp, dy, dh_T, dc_T, saved, weight_hh)
+    _, c, ifgo, lengths = saved
+    dgates, dh0, dc0 = xp.empty((T, B, 4 * H), dtype), xp.empty((B, H), dtype), xp.empty((B, H), c.dtype)
+    if dgates.size:
+        d = {name: d if d is None else xp.ascontiguousarray(d) for name, d in dict(dy=dy, dh_T=dh_T, dc_T=dc_T).items()}
+        ins = dict(ifgo=ifgo, c=c, weight_hh=xp.ascontiguousarray(weight_hh), lengths=lengths, T=T, B=B, H=H)
+        launch(d | ins, dict(dgates=dgates, dh0=dh0, dc0=dc0))
+    else:    # there is no step between
+        for out, d in ((dh0, dh_T), (dc0, dc_T)):
+            out[...] = 0 if d is None else d
+    return dgates, dh0, dc0
 
 
 # --- before the first launch, and after the last ---------------------------------------------------------------------

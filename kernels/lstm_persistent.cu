@@ -62,8 +62,8 @@ struct Barrier {
     awaited += blocks;
     if (!threadIdx.x) {
       unsigned left = polls;
-      bool all = read_acquire(arrived) >= awaited;
-      while (!all && left--) __nanosleep(PAUSE), all = read_acquire(arrived) >= awaited;
+      bool all;
+      while (!(all = read_acquire(arrived) >= awaited) && left--) __nanosleep(PAUSE);
       *in_vain = !all;
       if (!all) *given_up = 1;
     }
@@ -93,7 +93,7 @@ template <class S, int VERSION, int M, int LANES_1, int ROWS_, int WARPS_, int C
 };
 
 // The weights of a lane: the first KEPT fragments in its registers, the others in shared memory.
-// number_of: row, column -> number
+// number_of: row, column -> number; of the rows below the last of them, whose sums nobody reads, any
 template <class S, class Share> struct Weights {
   uint4 kept[Share::KEPT ? Share::KEPT : 1];
   uint4* const others;    // [OTHERS][THREADS]
@@ -188,8 +188,8 @@ template <class S, class Share> struct Product<S, 1, Share> {
     }
     to += n_mine * Share::SUMS + threadIdx.x % 32 / LANES;
 #pragma unroll
-    for (int i = 0; i < Share::TALL; i++)    // LANES / N lanes have the same, and take turns
-      if ((threadIdx.x - i) % (LANES / N) == 0) to[i * Share::HIGH] = sums[i][0];
+    for (int i = 0; i < Share::TALL; i++)
+      if (!(threadIdx.x % (LANES / N))) to[i * Share::HIGH] = sums[i][0];    // so many lanes have the same
   }
 };
 
@@ -267,14 +267,42 @@ struct Cell {
   __device__ bool lives(int t, const int* lengths) const { return t < lengths[b]; }
 };
 
-// Calls f for each cell of a thread.
-template <int UNITS, class Share, class F> __device__ void for_cells(int first, int block, int B, int H, F f) {
+// A block's place among the others, and what lies in its shared memory: the weights that are not in registers, sums, a
+// State for each cell, a word.
+template <class S, class Share, int UNITS, class State> struct Block {
+  using A = arithmetic<S>;
+  static constexpr int ROWS = Share::ROWS, COLUMNS = Share::COLUMNS;
+  const int B, H, group, number;    // number: in the group
+  const int first;                  // row of the group
+  S* const exchange;                // [2][ROWS][COLUMNS], the group's
+  uint4* const others;              // [OTHERS][THREADS]
+  A* const sums;                    // [WARPS][ROWS][SUMS]
+  State* const cells;               // [ROWS * UNITS]
+  Barrier barrier;
+
+  __device__ Block(int B, int H, int first, int blocks, S* exchange, unsigned* arrived, volatile int* given_up,
+                   unsigned polls, unsigned char* shared)
+      : B(B), H(H), group(blockIdx.x / blocks), number(blockIdx.x % blocks), first(first + group * ROWS),
+        exchange(exchange + size_t(group) * 2 * ROWS * COLUMNS), others(reinterpret_cast<uint4*>(shared)),
+        sums(reinterpret_cast<A*>(others + Share::OTHERS * Share::THREADS)),
+        cells(reinterpret_cast<State*>(sums + Share::ALL_SUMS)),
+        barrier{arrived + group * 32, given_up, unsigned(blocks), polls,
+                reinterpret_cast<int*>(cells + ROWS * UNITS)} {}
+
+  // The vectors of step t, from a row on. Two steps take turns.
+  __device__ S* vectors(int t, int row = 0) const { return exchange + (t % 2 * ROWS + row) * COLUMNS; }
+  // What a warp makes of a row.
+  __device__ const A* sums_of(int warp, int row) const { return sums + (warp * ROWS + row) * Share::SUMS; }
+
+  // Calls f for each cell of a thread.
+  template <class F> __device__ void for_cells(F f) const {
 #pragma unroll 1
-  for (int i = threadIdx.x; i < Share::ROWS * UNITS; i += Share::THREADS) {
-    const int row = i / UNITS, unit = block * UNITS + i % UNITS;
-    if (first + row < B && unit < H) f(Cell{i, row, i % UNITS, first + row, unit});
+    for (int i = threadIdx.x; i < ROWS * UNITS; i += Share::THREADS) {
+      const int row = i / UNITS, unit = number * UNITS + i % UNITS;
+      if (first + row < B && unit < H) f(Cell{i, row, i % UNITS, first + row, unit});
+    }
   }
-}
+};
 
 template <class S> __device__ Gates<arithmetic<S>> read_gates(const S* from, int H) {
   using A = arithmetic<S>;
@@ -303,64 +331,57 @@ __global__ void lstm_forward(const S* x_gates, const S* weight_hh, const int* le
   using A = arithmetic<S>;
   using Share = ::Share<S, VERSION, 4 * UNITS, 8, ROWS, WARPS, CHUNKS, KEPT>;
   extern __shared__ __align__(16) unsigned char dynamic_shared[];
-  uint4* const room = reinterpret_cast<uint4*>(dynamic_shared);
-  A* const sums = reinterpret_cast<A*>(room + Share::OTHERS * Share::THREADS);
-  Forward<A>* const cells = reinterpret_cast<Forward<A>*>(sums + Share::ALL_SUMS);    // [ROWS * UNITS]
-  const int group = blockIdx.x / blocks, block = blockIdx.x % blocks;
-  first += group * ROWS;
-  exchange += size_t(group) * 2 * ROWS * Share::COLUMNS;
-  int* const word = reinterpret_cast<int*>(cells + ROWS * UNITS);
-  Barrier barrier{arrived + group * 32, given_up, unsigned(blocks), polls, word};
+  Block<S, Share, UNITS, Forward<A>> block(B, H, first, blocks, exchange, arrived, given_up, polls, dynamic_shared);
   // four rows of weights for each unit: i, f, g, o
-  const Weights<S, Share> weights(room, [&](int row, int k) {
-    const int unit = block * UNITS + row / 4;
-    return row < 4 * UNITS && unit < H && k < H ? weight_hh[(size_t(row % 4) * H + unit) * H + k] : S(0.f);
+  const Weights<S, Share> weights(block.others, [&](int row, int k) {
+    const int unit = block.number * UNITS + row / 4;
+    return unit < H && k < H ? weight_hh[(size_t(row % 4) * H + unit) * H + k] : S(0.f);
   });
   const auto read = [&](int t, const Cell& cell) {
     if (!cell.lives(t, lengths)) return;    // nor does any at T
-    cells[cell.i].gates = read_gates(x_gates + (size_t(t) * B + cell.b) * 4 * H + cell.unit, H);
+    block.cells[cell.i].gates = read_gates(x_gates + (size_t(t) * B + cell.b) * 4 * H + cell.unit, H);
   };
   const auto exchanged = [&](int t, const Cell& cell) -> S& {    // h before step t
-    return exchange[(t % 2 * ROWS + cell.row) * Share::COLUMNS + cell.unit];
+    return block.vectors(t, cell.row)[cell.unit];
   };
 
-  for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
-    cells[cell.i].c = c[size_t(cell.b) * H + cell.unit];
+  block.for_cells([&](const Cell& cell) {
+    block.cells[cell.i].c = c[size_t(cell.b) * H + cell.unit];
     exchanged(0, cell) = h[size_t(cell.b) * H + cell.unit];
     read(0, cell);
   });
-  barrier.arrive();
-  if (!barrier.wait()) return;
+  block.barrier.arrive();
+  if (!block.barrier.wait()) return;
 
   for (int t = 0; t < T; t++) {
-    multiply<VERSION>(weights, exchange + t % 2 * ROWS * Share::COLUMNS, sums);
+    multiply<VERSION>(weights, block.vectors(t), block.sums);
     __syncthreads();
-    for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
+    block.for_cells([&](const Cell& cell) {
       if (!cell.lives(t, lengths)) {
         exchanged(t + 1, cell) = exchanged(t, cell);
-        cells[cell.i].gates = {0, 0, 0, 0};
+        block.cells[cell.i].gates = {0, 0, 0, 0};
         return;
       }
-      Forward<A> now = cells[cell.i];
+      Forward<A> now = block.cells[cell.i];
       auto& [i, f, g, o] = now.gates;
 #pragma unroll
       for (int warp = 0; warp < WARPS; warp++) {
-        const auto sum = load<4>(sums + (warp * ROWS + cell.row) * Share::SUMS + 4 * cell.unit_in_block);
+        const auto sum = load<4>(block.sums_of(warp, cell.row) + 4 * cell.unit_in_block);
         i += sum.at[0], f += sum.at[1], g += sum.at[2], o += sum.at[3];
       }
       exchanged(t + 1, cell) = S(unit_forward(now.gates, now.c));
-      cells[cell.i] = now;
+      block.cells[cell.i] = now;
     });
-    barrier.arrive();
-    for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
+    block.barrier.arrive();
+    block.for_cells([&](const Cell& cell) {
       const size_t now = (size_t(t) * B + cell.b) * H, next = (size_t((t + 1) % rows) * B + cell.b) * H + cell.unit;
       const S h_cell = exchanged(t + 1, cell);
-      h[next] = h_cell, c[next] = cells[cell.i].c;
+      h[next] = h_cell, c[next] = block.cells[cell.i].c;
       y[now + cell.unit] = cell.lives(t, lengths) ? h_cell : S(0.f);
-      if (ifgo) write_gates(ifgo + 4 * now + cell.unit, H, cells[cell.i].gates);
+      if (ifgo) write_gates(ifgo + 4 * now + cell.unit, H, block.cells[cell.i].gates);
       read(t + 1, cell);
     });
-    if (!barrier.wait()) return;
+    if (!block.barrier.wait()) return;
   }
 }
 
@@ -383,42 +404,35 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
   using A = arithmetic<S>;
   using Share = ::Share<S, VERSION, UNITS, 32, ROWS, WARPS, CHUNKS, KEPT>;
   extern __shared__ __align__(16) unsigned char dynamic_shared[];
-  uint4* const room = reinterpret_cast<uint4*>(dynamic_shared);
-  A* const sums = reinterpret_cast<A*>(room + Share::OTHERS * Share::THREADS);
-  Backward<A>* const cells = reinterpret_cast<Backward<A>*>(sums + Share::ALL_SUMS);    // [ROWS * UNITS]
-  const int group = blockIdx.x / blocks, block = blockIdx.x % blocks;
-  first += group * ROWS;
-  exchange += size_t(group) * 2 * ROWS * Share::COLUMNS;
-  int* const word = reinterpret_cast<int*>(cells + ROWS * UNITS);
-  Barrier barrier{arrived + group * 32, given_up, unsigned(blocks), polls, word};
-  const Weights<S, Share> weights(room, [&](int row, int k) {
-    const int unit = block * UNITS + row;
-    return row < UNITS && unit < H && k < 4 * H ? weight_hh[(size_t(k % 4) * H + k / 4) * H + unit] : S(0.f);
+  Block<S, Share, UNITS, Backward<A>> block(B, H, first, blocks, exchange, arrived, given_up, polls, dynamic_shared);
+  const Weights<S, Share> weights(block.others, [&](int row, int k) {
+    const int unit = block.number * UNITS + row;
+    return unit < H && k < 4 * H ? weight_hh[(size_t(k % 4) * H + k / 4) * H + unit] : S(0.f);
   });
   const auto read = [&](int t, const Cell& cell) {
     const size_t at = size_t(cell.b) * H + cell.unit, now = size_t(t) * B * H + at;
-    Backward<A>& to = cells[cell.i];
+    Backward<A>& to = block.cells[cell.i];
     to.gates = read_gates(ifgo + 4 * (now - cell.unit) + cell.unit, H);
     to.c_prev = c[now], to.c = c[now + size_t(B) * H];
     to.dh = dy ? A(dy[now]) : A(0);
     if (dh_T && !cell.lives(t + 1, lengths)) to.dh += A(dh_T[at]);
   };
-  const auto dh_of = [&](const Cell& cell) {    // what the product says
+  const auto dh_of = [&](const Cell& cell) {    // what the last product says
     A dh = 0;
 #pragma unroll
-    for (int warp = 0; warp < WARPS; warp++) dh += sums[(warp * ROWS + cell.row) * Share::SUMS + cell.unit_in_block];
+    for (int warp = 0; warp < WARPS; warp++) dh += block.sums_of(warp, cell.row)[cell.unit_in_block];
     return dh;
   };
 
-  for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
-    cells[cell.i].dc = dc_T ? dc_T[size_t(cell.b) * H + cell.unit] : A(0);
+  block.for_cells([&](const Cell& cell) {
+    block.cells[cell.i].dc = dc_T ? dc_T[size_t(cell.b) * H + cell.unit] : A(0);
     read(T - 1, cell);
   });
   for (int t = T - 1; t >= 0; t--) {
-    if (t + 1 < T) multiply<VERSION>(weights, exchange + (t + 1) % 2 * ROWS * Share::COLUMNS, sums);
+    if (t + 1 < T) multiply<VERSION>(weights, block.vectors(t + 1), block.sums);
     __syncthreads();
-    for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
-      Backward<A>& now = cells[cell.i];
+    block.for_cells([&](const Cell& cell) {
+      Backward<A>& now = block.cells[cell.i];
       if (cell.lives(t, lengths)) {
         const A dh = cell.lives(t + 1, lengths) ? now.dh + dh_of(cell) : now.dh;
         now.gates = unit_backward(now.gates, now.c_prev, now.c, dh, now.dc);
@@ -426,20 +440,20 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
         now.gates = {0, 0, 0, 0};
       }
       const auto [i, f, g, o] = now.gates;
-      store(exchange + (t % 2 * ROWS + cell.row) * Share::COLUMNS + 4 * cell.unit, Pack<S, 4>{S(i), S(f), S(g), S(o)});
+      store(block.vectors(t, cell.row) + 4 * cell.unit, Pack<S, 4>{S(i), S(f), S(g), S(o)});
     });
-    barrier.arrive();
-    for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
-      write_gates(dgates + (size_t(t) * B + cell.b) * 4 * H + cell.unit, H, cells[cell.i].gates);
+    block.barrier.arrive();
+    block.for_cells([&](const Cell& cell) {
+      write_gates(dgates + (size_t(t) * B + cell.b) * 4 * H + cell.unit, H, block.cells[cell.i].gates);
       if (t) read(t - 1, cell);
     });
-    if (!barrier.wait()) return;
+    if (!block.barrier.wait()) return;
   }
-  multiply<VERSION>(weights, exchange, sums);
+  multiply<VERSION>(weights, block.vectors(0), block.sums);
   __syncthreads();
-  for_cells<UNITS, Share>(first, block, B, H, [&](const Cell& cell) {
+  block.for_cells([&](const Cell& cell) {
     const size_t at = size_t(cell.b) * H + cell.unit;
     dh0[at] = lengths[cell.b] ? S(dh_of(cell)) : dh_T ? dh_T[at] : S(0.f);    // a row that has not begun hands it on
-    dc0[at] = cells[cell.i].dc;
+    dc0[at] = block.cells[cell.i].dc;
   });
 }

@@ -1,6 +1,8 @@
 """One step of the kernels of lstm_gates.cu, executed on the CPU and compared with minilstm/gates.py in float64. Arrays
 lie between NaNs: who reads beside an array gets one, who writes there is found out, and so is who leaves one out."""
 
+import ctypes
+import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +86,22 @@ class Between:
     def check(self):
         around = np.delete(self.memory, slice(self.start, self.start + self.array.nbytes))
         assert (around == self.around).all(), "a write beside an array"
+
+
+class Fenced(Between):
+    """An array behind NaNs and at the end of the memory that may be touched: a block has rows and columns beyond the
+    last ones, of whose numbers nothing depends, but who reads them there crashes. Allocated by pages."""
+
+    def __init__(self, array, around=0xFF):
+        self.around, page = around, mmap.PAGESIZE
+        size = -(-(MARGIN + array.nbytes) // page) * page
+        room = mmap.mmap(-1, size + page)
+        memory = np.frombuffer(room, np.uint8)
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(memory.ctypes.data + size), ctypes.c_size_t(page), 0) == 0
+        self.memory, self.start = memory[:size], size - array.nbytes
+        self.memory[:] = around
+        self.array = self.memory[self.start :].view(array.dtype).reshape(array.shape)
+        self.array[...] = array
 
 
 def close(storage, got, exact, in_sums, stored=True):

@@ -1,14 +1,12 @@
 """One step of the kernels of lstm_step.cu, executed on the CPU and compared with a product and minilstm/gates.py in
 float64. Arrays lie between NaNs and memory that cannot be touched, and the steps that this one does not use are NaN."""
 
-import ctypes
-import mmap
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from cuda_on_cpu import addresses_of
-from gates_on_cpu import MARGIN, STORAGES, Between, Storage, close, some_lengths
+from gates_on_cpu import STORAGES, Fenced, Storage, close, some_lengths
 
 from minilstm.gates import gates_backward, gates_forward
 
@@ -45,22 +43,6 @@ def rungs(storage):
 RUNGS = [rung for storage in STORAGES for rung in rungs(storage)]
 DIRECTIONS = ("forward", "backward")
 NAMES = ["publish", *(rung.name(direction) for direction in DIRECTIONS for rung in RUNGS)]
-
-
-class Fenced(Between):
-    """An array behind NaNs and at the end of the memory that may be touched: a block has rows and columns beyond the
-    last ones, of whose numbers nothing depends, but who reads them there crashes. Allocated by pages."""
-
-    def __init__(self, array, around=0xFF):
-        self.around, page = around, mmap.PAGESIZE
-        size = -(-(MARGIN + array.nbytes) // page) * page
-        room = mmap.mmap(-1, size + page)
-        memory = np.frombuffer(room, np.uint8)
-        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(memory.ctypes.data + size), ctypes.c_size_t(page), 0) == 0
-        self.memory, self.start = memory[:size], size - array.nbytes
-        self.memory[:] = around
-        self.array = self.memory[self.start :].view(array.dtype).reshape(array.shape)
-        self.array[...] = array
 
 
 def alone(array, t):

@@ -1,5 +1,5 @@
 """lstm_cluster.cu, how it is cut up (cluster_plan.py) and what launches it (cupy_cluster.py), executed on the CPU from
-the same text: every version for every type, and the whole recurrence under the promises of test_recurrence.py."""
+the same text: every version for every type. (What all such kernels promise: test_cuda_recurrences.py.)"""
 
 import tomllib
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from cluster_on_cpu import CODE, CUTS, FLOAT, HALF, Cut, check
 from cupy_on_cpu import in_place_of_cupy
+from cupy_problems import problem, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import same_bits
-from test_cuda_gates import FAULTS, problem, promises, run
+from recurrence_on_cpu import GRADIENTS
 
 import minilstm_kernels
 from minilstm_kernels import cluster_plan
@@ -44,12 +45,6 @@ def kernels():
 
 
 @pytest.fixture(scope="module")
-def cupy():
-    with in_place_of_cupy() as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
 def cluster(cupy):
     return minilstm_kernels.load("cluster")
 
@@ -59,7 +54,8 @@ def cluster(cupy):
 
 @every_cut
 @settings(max_examples=10, deadline=None)
-@given(T=st.integers(1, 4), B=st.integers(1, 35), seed=st.integers(0, 999), given=st.booleans(), keep=st.booleans())
+@given(T=st.integers(1, 4), B=st.integers(1, 35), seed=st.integers(0, 999), keep=st.booleans(),
+       given=st.sets(st.sampled_from(GRADIENTS)))
 def test_it_is_the_reference(kernels, cut, T, B, seed, given, keep):
     check(kernels, cut, T, B, seed, keep, given)
 
@@ -97,11 +93,6 @@ def test_a_row_knows_nothing_of_the_others(cupy, cluster, dtype):
 # --- the recurrence ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("promise, options", list(promises()))
-def test_the_promises_of_every_implementation(cupy, promise, options):
-    promise(kernel="cluster", device="cuda", **options)
-
-
 @pytest.mark.parametrize("T", [1, 7])
 @pytest.mark.parametrize("H", [3, 70, 300])
 def test_a_call_is_two_launches_whatever_its_steps(cupy, cluster, T, H):
@@ -115,52 +106,6 @@ def test_a_call_is_two_launches_whatever_its_steps(cupy, cluster, T, H):
     texts = [launch.module.code for launch in launches]
     assert all("unit_forward(" in text and '#include "lstm' not in text for text in texts)    # one text, for CuPy
     same_bits(first, run(cluster, ins, d))
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_tensor_cores_and_plain_sums_agree(cupy, cluster, dtype):
-    if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes", reason="pip install ml_dtypes").bfloat16
-    ins, d = problem(cupy, 5, 9, 40, np.float32)
-    ins, d = ({k: a if k in ("c0", "dc_T") else a.astype(dtype) for k, a in arrays.items()} for arrays in (ins, d))
-    with cuda_on_cpu.recording() as launches:
-        sums, tensor, best = (run(cluster, ins, d, version=version) for version in (1, 2, None))
-    assert [launch.name.split(", ")[1] for launch in launches if "lstm" in launch.name] == list("112222")
-    same_bits(tensor, best)
-    ulp = 2.0**-10 if dtype == "float16" else 2.0**-7
-    for name, a in sums.items():
-        a, b = a.astype(float), tensor[name].astype(float)
-        assert abs(a - b).max() <= 4 * ulp * max(1, abs(a).max()), name
-
-
-def test_a_batch_without_rows_and_a_text_without_steps_launch_nothing(cupy, cluster):
-    with cuda_on_cpu.recording() as launches:
-        ins, d = problem(cupy, B=0)
-        assert run(cluster, ins, d)["dgates"].shape == (5, 0, 48)
-        ins, d = problem(cupy, T=0)
-        out = run(cluster, ins, d)
-    for before, after in (("h_T", ins["h0"]), ("c_T", ins["c0"]), ("dh0", d["dh_T"]), ("dc0", d["dc_T"])):
-        assert (out[before] == after.get()).all()
-    assert not launches
-
-
-def test_any_layout_in_memory_gives_the_same_bits(cupy, cluster):
-    ins, d = problem(cupy)
-    expected = run(cluster, ins, d)
-    for strange in (cupy.asfortranarray, lambda a: cupy.repeat(a, 2, axis=-1)[..., ::2]):
-        same_bits(expected, run(cluster, *({name: strange(a) for name, a in x.items()} for x in (ins, d))))
-
-
-@pytest.mark.parametrize("name, spoil, message", FAULTS)
-def test_a_bad_argument_never_reaches_the_device(cupy, cluster, name, spoil, message):
-    ins, d = problem(cupy)
-    saved = cluster.forward(*ins.values())[3]
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
-        if name in ins:
-            cluster.forward(*(ins | {name: spoil(ins[name])}).values())
-        else:
-            cluster.backward(*(d | {name: spoil(d[name])}).values(), saved, ins["weight_hh"])
-    assert not launches
 
 
 def test_weights_that_have_no_room_are_refused_before_anything_is_launched(cupy, cluster):

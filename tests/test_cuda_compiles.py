@@ -18,6 +18,7 @@ BUDGET = tomllib.loads((ROOT / "tests" / "cuda_budget.toml").read_text())
 FILES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
 GPUS = (75, 80, 86, 89, 90, 100)    # Turing, A100, GeForce 30, GeForce 40 and L4, H100 and H200, B200
 OPTIONS = ("-std=c++17", "-ftz=true")    # as CuPy compiles
+OF_NVRTC = ("--device-as-default-execution-space",)
 NVCC = shutil.which("nvcc")
 
 
@@ -120,7 +121,8 @@ def compile_with_nvrtc(file, gpu):
     assert library.nvrtcCreateProgram(ctypes.byref(program), text, file.encode(), 0, None, None) == 0
     for kernel in BUDGET[file]:
         assert library.nvrtcAddNameExpression(program, kernel.encode()) == 0
-    options = [f"-arch=sm_{gpu}", "--ptxas-options=-v", *OPTIONS, f"-I{ROOT / 'kernels'}", *(f"-I{f}" for f in folders)]
+    includes = [f"-I{folder}" for folder in (ROOT / "kernels", *folders)]
+    options = [f"-arch=sm_{gpu}", "--ptxas-options=-v", *OPTIONS, *OF_NVRTC, *includes]
     options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()

@@ -1,19 +1,14 @@
 """lstm_gates.cu and what launches it, cupy_gates.py, executed on the CPU from the same text: every version of the
-ladder for every type, and the whole recurrence under the promises that test_recurrence.py asks of all of them."""
-
-import inspect
-from itertools import product
+ladder for every type. (What all such kernels promise: test_cuda_recurrences.py.)"""
 
 import cuda_on_cpu
 import numpy as np
 import pytest
-import test_recurrence
-from cupy_on_cpu import in_place_of_cupy
+from cupy_problems import arranged, moved, problem, run
 from gates_on_cpu import CODE, NAMES, RUNGS, STORAGES, check_all, check_backward, check_forward
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import every_recurrence, same_bits
-from strategies import normal
+from problems import same_bits
 
 import minilstm_kernels
 from minilstm import recurrence
@@ -26,12 +21,6 @@ every_rung = pytest.mark.parametrize("rung", RUNGS, ids=lambda r: f"{r.version}-
 def kernels():
     """A function: the name of a kernel -> the kernel"""
     return cuda_on_cpu.RawModule(code=CODE, name_expressions=NAMES).get_function
-
-
-@pytest.fixture(scope="module")
-def cupy():
-    with in_place_of_cupy() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")
@@ -68,61 +57,6 @@ def test_all_versions_give_the_same_bits(kernels, storage):
 
 
 # --- the recurrence ---------------------------------------------------------------------------------------------------
-
-
-def promises():
-    """Every test of test_recurrence.py that asks something of all implementations, with its other parameters."""
-    for name, check in vars(test_recurrence).items():
-        marks = [mark for mark in getattr(check, "pytestmark", []) if mark.name == "parametrize"]
-        if every_recurrence.mark not in marks:
-            continue
-        axes = []
-        for names, values, *_ in (mark.args for mark in marks if mark != every_recurrence.mark):
-            names = [n.strip() for n in names.split(",")]
-            axes.append([dict(zip(names, v if len(names) > 1 else [v], strict=True)) for v in values])
-        for k, options in enumerate(product(*axes)):
-            options = {name: value for o in options for name, value in o.items()}
-            yield pytest.param(check, options, id=f"{name.removeprefix('test_')}-{k}")
-
-
-@pytest.mark.parametrize("check, options", list(promises()))
-def test_the_promises_of_every_implementation(cupy, check, options):
-    check(kernel="cupy", device="cuda", **options)
-
-
-def test_all_the_promises_are_found():
-    assert len({param.values[0] for param in promises()}) == sum(
-        {"kernel", "device"} <= inspect.signature(check).parameters.keys()
-        for name, check in vars(test_recurrence).items() if name.startswith("test_")
-    )  # fmt: skip
-
-
-def test_auto_takes_it_for_arrays_of_cupy(cupy):
-    plan = recurrence.plan_recurrence("auto", cupy.zeros((1, 1, 2), np.float32))
-    assert plan.kernel == "graph" and plan.reason.startswith("auto: the fastest that runs on cuda arrays")
-
-
-def problem(cupy, T=5, B=4, H=12, dtype=np.float32, seed=0):
-    """-> the arguments of forward, those of backward without saved and weight_hh, in the order of the contract"""
-    rng = np.random.default_rng(seed)
-    sums = np.promote_types(dtype, np.float32)
-    x, w, h0, c0 = normal(rng, T, B, 4 * H), normal(rng, 4 * H, H) / H**0.5, normal(rng, B, H), normal(rng, B, H)
-    dy, dh, dc = normal(rng, T, B, H), normal(rng, B, H), normal(rng, B, H)
-    ins = {"x_gates": x, "weight_hh": w, "h0": h0, "c0": c0}
-    d = {"dy": dy, "dh_T": dh, "dc_T": dc}
-    return tuple(
-        {name: cupy.asarray(a.astype(sums if name in ("c0", "dc_T") else dtype)) for name, a in arrays.items()}
-        for arrays in (ins, d)
-    )
-
-
-def run(kernel, ins, d, lengths=None, **version):
-    """-> all that a forward and a backward return, by name, on the host"""
-    y, h_T, c_T, saved = kernel.forward(*ins.values(), lengths, **version)
-    h, c, ifgo = kernel.states(saved)
-    dgates, dh0, dc0 = kernel.backward(*d.values(), saved, ins["weight_hh"], **version)
-    out = dict(y=y, h_T=h_T, c_T=c_T, h=h, c=c, ifgo=ifgo, dgates=dgates, dh0=dh0, dc0=dc0)
-    return {name: a.get() for name, a in out.items()}
 
 
 @pytest.mark.parametrize("B, H", [(4, 12), (3, 130), (300, 3), (1, 1030)])
@@ -163,86 +97,11 @@ def test_float16_is_stored_and_float32_is_summed(cupy, gates):
         np.testing.assert_allclose(got, exact[name], rtol=0, atol=bound, err_msg=name)
 
 
-def test_any_layout_in_memory_gives_the_same_bits(cupy, gates):
-    ins, d = problem(cupy)
-    expected = run(gates, ins, d)
-
-    def moved(a):    # 4 bytes behind a multiple of 16, where vectors cannot be read
-        room = cupy.empty(a.size + 8, a.dtype)
-        start = (-room.data.ptr % 16) // a.itemsize + 1
-        room[start:][: a.size] = a.reshape(-1)
-        return room[start:][: a.size].reshape(a.shape)
-
-    def strided(a):
-        return cupy.repeat(a, 2, axis=-1)[..., ::2]
-
-    for strange, V in ((moved, 1), (strided, 4), (cupy.asfortranarray, 4)):
+def test_vectors_are_read_where_arrays_lie_at_multiples_of_16(cupy, gates):
+    for arrangement, V in ((moved, 1), (cupy.asfortranarray, 4)):
         with cuda_on_cpu.recording() as launches:
-            same_bits(expected, run(gates, *({name: strange(a) for name, a in arrays.items()} for arrays in (ins, d))))
+            run(gates, *arranged(arrangement, *problem(cupy)))
         assert {launch.name for launch in launches} == {f"gates_{d}_2<float, {V}>" for d in ("forward", "backward")}
-
-
-def test_a_batch_without_rows_and_a_text_without_steps_launch_nothing(cupy, gates):
-    with cuda_on_cpu.recording() as launches:
-        ins, d = problem(cupy, B=0)
-        assert run(gates, ins, d)["dgates"].shape == (5, 0, 48)
-        ins, d = problem(cupy, T=0)
-        out = run(gates, ins, d)
-    for before, after in (("h_T", ins["h0"]), ("c_T", ins["c0"]), ("dh0", d["dh_T"]), ("dc0", d["dc_T"])):
-        assert (out[before] == after.get()).all()
-    assert not launches
-
-
-def to_float64(a):
-    return a.astype(np.float64)
-
-
-FAULTS = [
-    ("x_gates", lambda a: a[..., 1:], r"x_gates: expected float32 \(5, 4, 48\), got float32 \(5, 4, 47\)"),
-    ("x_gates", lambda a: a[0], r"x_gates: expected 3 axes, got \(4, 48\)"),
-    ("x_gates", lambda a: a.get(), "x_gates: expected a CuPy array, got numpy.ndarray"),
-    ("x_gates", lambda a: a.astype(np.int32), "expected one of float16, bfloat16, float32, float64, got int32"),
-    ("x_gates", lambda a: None, "x_gates: expected 3 axes, got NoneType"),
-    ("weight_hh", lambda a: a.T, r"weight_hh: expected float32 \(48, 12\), got float32 \(12, 48\)"),
-    ("weight_hh", to_float64, "weight_hh: expected float32"),
-    ("h0", lambda a: a[:3], "x_gates|h0: expected"),
-    ("h0", lambda a: a[0], "h0: expected 2 axes"),
-    ("h0", to_float64, "h0: expected float32"),
-    ("c0", lambda a: a[:, :4], r"c0: expected float32 \(4, 12\)"),
-    ("c0", to_float64, "c0: expected float32"),
-    ("dy", lambda a: a[1:], r"dy: expected float32 \(5, 4, 12\), got float32 \(4, 4, 12\)"),
-    ("dy", lambda a: a.get(), "dy: expected a CuPy array"),
-    ("dh_T", lambda a: a[:, 0], "dh_T: expected"),
-    ("dc_T", to_float64, "dc_T: expected float32"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name, spoil, message", FAULTS)
-def test_a_bad_argument_never_reaches_the_device(cupy, gates, name, spoil, message):
-    ins, d = problem(cupy)
-    saved = gates.forward(*ins.values())[3]
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
-        if name in ins:
-            gates.forward(*(ins | {name: spoil(ins[name])}).values())
-        else:
-            gates.backward(*(d | {name: spoil(d[name])}).values(), saved, ins["weight_hh"])
-    assert not launches
-
-
-@pytest.mark.parametrize("lengths", [[1, 2, 3], [1, 2, 3, 6], [-1, 2, 3, 4], [1.0, 2, 3, 4], [[1, 2, 3, 4]]])
-def test_bad_lengths_never_reach_the_device(cupy, gates, lengths):
-    ins, _ = problem(cupy)
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=r"lengths: expected \(4,\) integers"):
-        gates.forward(*ins.values(), lengths)
-    assert not launches
-
-
-def test_other_weights_in_backward_are_refused(cupy, gates):
-    ins, d = problem(cupy)
-    saved = gates.forward(*ins.values())[3]
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match="weight_hh: expected float32"):
-        gates.backward(*d.values(), saved, ins["weight_hh"][:, :5])
-    assert not launches
 
 
 def test_the_stand_in_mixes_no_arrays(cupy):

@@ -1,6 +1,6 @@
 """lstm_persistent.cu, how it is cut up (persistent_plan.py) and what launches it (cupy_persistent.py), executed on the
-CPU from the same text: every version for every type, blocks that really wait for each other, one that never comes, and
-the whole recurrence under the promises of test_recurrence.py."""
+CPU from the same text: every version for every type, blocks that really wait for each other, and one that never comes.
+(What all such kernels promise: test_cuda_recurrences.py.)"""
 
 import tomllib
 from itertools import product
@@ -12,11 +12,12 @@ import numpy as np
 import persistent_on_cpu
 import pytest
 from cupy_on_cpu import in_place_of_cupy
+from cupy_problems import problem, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from persistent_on_cpu import BFLOAT16, CODE, CUTS, DTYPES, FLOAT, HALF, Cut, check, check_giving_up
+from persistent_on_cpu import BFLOAT16, CODE, CUTS, DTYPES, FLOAT, HALF, Cut, check, check_giving_up, small_plan
 from problems import same_bits
-from test_cuda_gates import FAULTS, problem, promises, run
+from recurrence_on_cpu import GRADIENTS
 
 import minilstm_kernels
 from minilstm_kernels import persistent_plan
@@ -41,12 +42,6 @@ def kernels():
     return {name: module.get_function(name) for name in names}.__getitem__
 
 
-@pytest.fixture(scope="module")
-def cupy():
-    with in_place_of_cupy() as stand_in:
-        yield stand_in
-
-
 @pytest.fixture
 def persistent(cupy, monkeypatch):
     """Cut up so that few instances are compiled, and few threads run."""
@@ -55,19 +50,13 @@ def persistent(cupy, monkeypatch):
     return module
 
 
-def small_plan(direction, version, B, H, dtype, device):
-    units, rows = {1: (5, 4), 2: (8, 2)}[version]
-    room = next(n for n in (16, 64, 256) if n >= H)    # columns of h; more than there are make no difference
-    groups = min(-(-B // rows), 3)
-    return with_sizes(direction, version, room, dtype, groups, units, rows, 1)._replace(blocks=-(-H // units))
-
-
 # --- the kernels ------------------------------------------------------------------------------------------------------
 
 
 @every_cut
 @settings(max_examples=6, deadline=None)
-@given(T=st.integers(1, 4), B=st.integers(1, 13), seed=st.integers(0, 999), given=st.booleans(), keep=st.booleans())
+@given(T=st.integers(1, 4), B=st.integers(1, 13), seed=st.integers(0, 999), keep=st.booleans(),
+       given=st.sets(st.sampled_from(GRADIENTS)))
 def test_it_is_the_reference(kernels, cut, T, B, seed, given, keep):
     check(kernels, cut, T, B, seed, keep, given)
 
@@ -98,11 +87,6 @@ def test_a_block_that_never_comes_is_not_waited_for_for_ever(kernels, cut):
 
 
 # --- the recurrence ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("promise, options", list(promises()))
-def test_the_promises_of_every_implementation(persistent, promise, options):
-    promise(kernel="persistent", device="cuda", **options)
 
 
 @pytest.mark.parametrize("T", [1, 7])
@@ -138,52 +122,6 @@ def test_with_the_plan_of_a_small_gpu(cupy, monkeypatch, B, H, multiprocessors):
         first, second = run(persistent, ins, d), run(plain, ins, d)
     for name in first:
         np.testing.assert_allclose(first[name], second[name], rtol=0, atol=3e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_tensor_cores_and_plain_sums_agree(cupy, persistent, dtype):
-    if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes", reason="pip install ml_dtypes").bfloat16
-    ins, d = problem(cupy, 5, 9, 40, np.float32)
-    ins, d = ({k: a if k in ("c0", "dc_T") else a.astype(dtype) for k, a in arrays.items()} for arrays in (ins, d))
-    with cuda_on_cpu.recording() as launches:
-        sums, tensor, best = (run(persistent, ins, d, version=version) for version in (1, 2, None))
-    assert {launch.name.split(", ")[1] for launch in launches} == {"1", "2"}
-    same_bits(tensor, best)
-    ulp = 2.0**-10 if dtype == "float16" else 2.0**-7
-    for name, a in sums.items():
-        a, b = a.astype(float), tensor[name].astype(float)
-        assert abs(a - b).max() <= 4 * ulp * max(1, abs(a).max()), name
-
-
-def test_a_batch_without_rows_and_a_text_without_steps_launch_nothing(cupy, persistent):
-    with cuda_on_cpu.recording() as launches:
-        ins, d = problem(cupy, B=0)
-        assert run(persistent, ins, d)["dgates"].shape == (5, 0, 48)
-        ins, d = problem(cupy, T=0)
-        out = run(persistent, ins, d)
-    for before, after in (("h_T", ins["h0"]), ("c_T", ins["c0"]), ("dh0", d["dh_T"]), ("dc0", d["dc_T"])):
-        assert (out[before] == after.get()).all()
-    assert not launches
-
-
-def test_any_layout_in_memory_gives_the_same_bits(cupy, persistent):
-    ins, d = problem(cupy)
-    expected = run(persistent, ins, d)
-    for strange in (cupy.asfortranarray, lambda a: cupy.repeat(a, 2, axis=-1)[..., ::2]):
-        same_bits(expected, run(persistent, *({name: strange(a) for name, a in x.items()} for x in (ins, d))))
-
-
-@pytest.mark.parametrize("name, spoil, message", FAULTS)
-def test_a_bad_argument_never_reaches_the_device(cupy, persistent, name, spoil, message):
-    ins, d = problem(cupy)
-    saved = persistent.forward(*ins.values())[3]
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
-        if name in ins:
-            persistent.forward(*(ins | {name: spoil(ins[name])}).values())
-        else:
-            persistent.backward(*(d | {name: spoil(d[name])}).values(), saved, ins["weight_hh"])
-    assert not launches
 
 
 # --- what must not be launched, and what must not be believed ---------------------------------------------------------

@@ -1,6 +1,6 @@
 """lstm_step.cu and what makes a graph of it, cupy_graph.py, executed on the CPU from the same text: every version of
-the ladder for every type, the whole recurrence under the promises of all of them, and that a graph is kept and finds
-the arrays of every call."""
+the ladder for every type, and that a graph is kept and finds the arrays of every call. (What all such kernels promise:
+test_cuda_recurrences.py.)"""
 
 import gc
 import threading
@@ -8,7 +8,8 @@ import threading
 import cuda_on_cpu
 import numpy as np
 import pytest
-from cupy_on_cpu import Graph, Stream, in_place_of_cupy, no_waiting
+from cupy_on_cpu import Graph, Stream, no_waiting
+from cupy_problems import arranged, moved, problem, run
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import same_bits
@@ -23,10 +24,8 @@ from step_on_cpu import (
     check_forward,
     check_publish,
 )
-from test_cuda_gates import FAULTS, problem, promises, run
 
 import minilstm_kernels
-from minilstm import recurrence
 
 pytestmark = cuda_on_cpu.needs_gxx
 every_rung = pytest.mark.parametrize("rung", RUNGS, ids=lambda r: f"{r.version}-{r.storage.name}-{r.V}-{r.rows}")
@@ -37,12 +36,6 @@ FLOATS = [rung for rung in RUNGS if rung.storage.name == "float"]
 def kernels():
     """A function: the name of a kernel -> the kernel"""
     return cuda_on_cpu.RawModule(code=CODE, name_expressions=NAMES).get_function
-
-
-@pytest.fixture(scope="module")
-def cupy():
-    with in_place_of_cupy() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")
@@ -138,16 +131,6 @@ def test_a_sanitizer_sees_the_arrays_of_a_table():
 # --- the recurrence ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("check, options", list(promises()))
-def test_the_promises_of_every_implementation(cupy, check, options):
-    check(kernel="graph", device="cuda", **options)
-
-
-def test_auto_takes_it_for_arrays_of_cupy(cupy):
-    plan = recurrence.plan_recurrence("auto", cupy.zeros((1, 1, 2), np.float32))
-    assert plan.kernel == "graph" and plan.reason.startswith("auto: the fastest that runs on cuda arrays")
-
-
 @pytest.mark.parametrize("B, H", [(4, 12), (1, 34), (20, 16), (3, 7)])
 def test_both_versions_of_the_ladder_can_be_asked_for(cupy, graph, B, H):
     """Where H is odd the second one is the first. They add up in another order: a few roundings apart."""
@@ -173,16 +156,6 @@ def test_it_is_the_step_by_step_recurrence(cupy, graph, dtype):
         np.testing.assert_allclose(a.astype(float), theirs[name].astype(float), rtol=0, atol=bound, err_msg=name)
 
 
-def test_no_incoming_gradient_is_a_zero_one(cupy, graph):
-    for T in (1, 4):
-        ins, d = problem(cupy, T)
-        saved = graph.forward(*ins.values(), np.array([T, 0, 1, T]))[3]
-        for missing in d:
-            both = [d | {missing: other} for other in (None, cupy.zeros_like(d[missing]))]
-            nothing, zero = (graph.backward(*given.values(), saved, ins["weight_hh"]) for given in both)
-            assert all((a.get() == b.get()).all() for a, b in zip(nothing, zero, strict=True)), missing
-
-
 def published(launches):
     """The addresses that calls had, each with the number of the array in its table."""
     return [dict(enumerate(map(int, launch.args[1:]))) for launch in launches if launch.name == "publish"]
@@ -199,45 +172,12 @@ def test_what_is_not_there_is_a_null_pointer(cupy, graph):
     assert (kept, lean) == (set(range(7)), set(range(6))) and (given, nothing) == (set(range(9)), set(range(1, 9)))
 
 
-def test_any_layout_in_memory_gives_the_same_bits(cupy, graph):
-    """And the weights of a table begin at a multiple of 16."""
-    ins, d = problem(cupy)
-    expected = run(graph, ins, d)
-
-    def moved(a):    # 4 bytes behind a multiple of 16, where vectors cannot be read
-        room = cupy.empty(a.size + 8, a.dtype)
-        start = (-room.data.ptr % 16) // a.itemsize + 1
-        room[start:][: a.size] = a.reshape(-1)
-        return room[start:][: a.size].reshape(a.shape)
-
-    for strange in (moved, cupy.asfortranarray):
+def test_the_weights_of_a_table_begin_at_a_multiple_of_16(cupy, graph):
+    for arrangement in (moved, cupy.asfortranarray):
         with cuda_on_cpu.recording() as launches:
-            same_bits(expected, run(graph, *({name: strange(a) for name, a in arrays.items()} for arrays in (ins, d))))
+            run(graph, *arranged(arrangement, *problem(cupy)))
         forward, backward = published(launches)
         assert forward[1] % 16 == backward[2] % 16 == 0
-
-
-def test_a_batch_without_rows_and_a_text_without_steps_launch_nothing(cupy, graph):
-    with cuda_on_cpu.recording() as launches:
-        ins, d = problem(cupy, B=0)
-        assert run(graph, ins, d)["dgates"].shape == (5, 0, 48)
-        ins, d = problem(cupy, T=0)
-        out = run(graph, ins, d)
-    for before, after in (("h_T", ins["h0"]), ("c_T", ins["c0"]), ("dh0", d["dh_T"]), ("dc0", d["dc_T"])):
-        assert (out[before] == after.get()).all()
-    assert not launches
-
-
-@pytest.mark.parametrize("name, spoil, message", FAULTS)
-def test_a_bad_argument_never_reaches_the_device(cupy, graph, name, spoil, message):
-    ins, d = problem(cupy)
-    saved = graph.forward(*ins.values())[3]
-    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
-        if name in ins:
-            graph.forward(*(ins | {name: spoil(ins[name])}).values())
-        else:
-            graph.backward(*(d | {name: spoil(d[name])}).values(), saved, ins["weight_hh"])
-    assert not launches
 
 
 # --- which kernel -----------------------------------------------------------------------------------------------------
