@@ -6,7 +6,7 @@ MINUTES ?= 10
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
-	@echo "  ARGS='...' adds options to quickstart, test and bench, PYTHON=python3.12 chooses another Python"
+	@echo "  ARGS='...' adds options to quickstart, test, bench, torture and gpu-check; PYTHON=python3.12 is another Python"
 	@echo "  gpu-check installs nothing: it takes a Python that has NumPy, CuPy and PyTorch; OUT=dir, PARTS=check,bench"
 
 quickstart: .venv/made-run   ## a question classifier on the shipped model, in two minutes

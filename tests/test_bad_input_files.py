@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(stage, tiny_data, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(abs(row["loss"]) < 1e300 for row in rows)
     assert not (tmp_path / "run" / "model.safetensors").exists() and not (tmp_path / "run" / "metrics.json").exists()
-    is_refused(ulmfit("predict", "hi", "--model", tmp_path / "run"), "no model.safetensors in it")
+    is_refused(ulmfit("predict", "hi", "--model", tmp_path / "run"), "this run is not finished")
 
 
 def test_a_model_that_diverged_in_its_last_step_gives_no_answers(tiny_run, tmp_path):

@@ -148,6 +148,26 @@ def test_a_folder_without_a_run_is_refused(name, tmp_path):
         Predictor.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("done", [(), ("forward",)])
+def test_a_run_that_was_stopped_does_not_answer_with_half_of_its_models(done, tmp_path):
+    run = tmp_path / "a run"
+    for direction in done:
+        saved(run / direction, loaded(direction))
+    run.mkdir(exist_ok=True)
+    (run / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(InputError, match="not finished; .*to go on: ulmfit run --resume --out '.*/a run'$"):
+        Predictor.load(run)
+    if not done:
+        (run / "metrics.json").write_text("{}")  # there is nothing to resume: the model was taken away
+        with pytest.raises(InputError, match="no model.safetensors in it"):
+            Predictor.load(run)
+        (run / "metrics.json").unlink()
+    saved(run / "forward", loaded("forward"))
+    saved(run / "backward", loaded("backward", seed=1))  # now it is all there, and the test is about to begin
+    assert len(Predictor.load(run).classifiers) == 2
+    assert len(Predictor.load(run / "forward").classifiers) == 1
+
+
 def test_what_is_no_text_is_refused():
     with pytest.raises(TypeError, match="text must be a str, got NoneType"):
         PREDICTOR.predict_proba(["who ?", None])

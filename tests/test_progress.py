@@ -71,6 +71,7 @@ def test_a_number_that_is_not_there_is_said_to_be_missing():
         progress.epoch(log(1), 1.0, {"perplexity": None})
 
     assert "going on at step 1" in shown(act) and " no validation text " in shown(act)
+    assert " loss   validation perplexity " in shown(act)  # the loss is that of training
     assert "pretrain: 2 steps, going" in shown(act)
 
 
@@ -85,7 +86,7 @@ def test_plain_lines_come_now_and_then(monkeypatch):
         progress.step(log(100))
 
     names = shown(act).splitlines()[2]
-    assert names.split() == ["epoch", "loss", "perplexity", "rate", "seconds"]  # above whatever comes
+    assert names.split() == ["epoch", "loss", "validation", "perplexity", "rate", "seconds"]  # above whatever comes
     assert shown(act).splitlines()[-1] == "pretrain 101/1000: loss 2.000  rate 0.004  200 tokens/s  7:30 left"
     assert shown(act).count("tokens/s") <= 3 and "\x1b" not in shown(act)
 
@@ -124,7 +125,8 @@ def test_reading_a_corpus_says_how_far_it_is(monkeypatch):
 
 
 def test_messages_with_brackets_are_shown_as_they_are():
-    assert shown(lambda progress: progress.message("reading [/a] [b]")) == "reading [/a] [b] ...\n"
+    assert shown(lambda progress: progress.message("reading [/a] [b] ...")) == "reading [/a] [b] ...\n"
+    assert shown(lambda progress: progress.message("nothing is left")) == "nothing is left\n"
 
 
 def test_silence_understands_every_call():

@@ -58,6 +58,13 @@ def test_it_says_how_it_ended(steps, low, high, said, tiny_data, tiny_run, tmp_p
     assert said in answer.out and (len(rows(tmp_path / "lr.jsonl")) < steps) == ("exploded at" in said)
 
 
+def test_too_few_rates_to_tell_from(tiny_data, tiny_run, tmp_path):
+    answer = succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png", "--steps", 5))
+    assert answer.out.count("       -  ") == 2 and "never fell, after its first steps; " in answer.out
+    enough = succeeds(*find(tiny_data, tiny_run, "pretrain", tmp_path / "lr.png", "--low", "1e-4"))
+    assert "never fell" not in enough.out and "       -  " not in enough.out
+
+
 def test_from_random_weights(tiny_data, tiny_run, tmp_path):
     """The classifier's first loss is then about that of guessing among three classes."""
     succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png", "--pretrained", "none"))

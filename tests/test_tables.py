@@ -64,6 +64,8 @@ def test_other_columns_encodings_and_no_labels(tmp_path):
     assert read_table(path, label_column="stars", **wanted) == (["café"], ["5"])
     assert read_table(path, label_column=None, **wanted) == (["café"], None)
     assert read_table(write(tmp_path, "c.csv", "text\nred; blue|\n"), label_column=None) == (["red; blue|"], None)
+    path = write(tmp_path, "d.csv", '"a;b"\nred\n')
+    assert read_table(path, text_column="a;b", label_column=None) == (["red"], None)
     path = write(tmp_path, "b.csv", "text,label\nü,a\n", encoding="utf-16")
     assert read_table(path, encoding="utf-16") == (["ü"], ["a"])
 
@@ -105,6 +107,9 @@ BAD_TABLES = {
     "semicolons and quotes": ("a.csv", '\n"label";"text"\n"x";"y"\n', ["a.csv:2: the header is parted by ';'"]),
     "tabs": ("a.csv", "id\ttext\tlabel\n1\tx\ty\n", ["a.csv:1: the header is parted by '\\t'", "or as .tsv"]),
     "bars": ("a.csv", "text | label\nx | y\n", ["a.csv:1: the header is parted by '|'"]),
+    "semicolons and other names": ("a.csv", "Frage;Klasse\nWho, me?;HUM\n", [
+        "a.csv:1: the header is parted by ';', expected ','"]),
+    "a bar within a name": ("a.csv", "texts,stars|5\nx,y\n", ["a.csv:1: no column 'text'", "seen: texts, stars|5"]),
     "commas": ("a.tsv", "text,label\nx,y\n", ["a.tsv:1: the header is parted by ',', expected '\\t'"]),
     "other case": ("a.csv", "text,Label\nx,y\n", ["did you mean --label-column Label?"]),
     "missing key": ("a.jsonl", '{"text": "x", "label": "y"}\n{"text": "z"}\n', ["a.jsonl:2: no column 'label'"]),

@@ -59,8 +59,8 @@ app = typer.Typer(
 @app.callback()
 def _options(
     threads: option(
-        int, "Threads to compute with; 0: one for every processor. Results do not depend on it.", "--threads",
-        min=0,
+        int, "Threads to compute with; 0: one for every processor that it may use. Results do not depend on it.",
+        "--threads", min=0,
     ) = 0,
     version: option(bool, "Version and commit.", "--version", callback=_print_version, is_eager=True) = False,
 ):  # fmt: skip

@@ -46,7 +46,7 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
                 progress.message(f"{out} is complete; nothing is left to resume")
                 run.close()
                 return metrics
-            progress.message(f"going on with {out} as its config.yaml says")
+            progress.message(f"going on with {out} as its config.yaml says ...")
         config = _on_device(config, device, resume, progress)
         came_from = {"device": config.device, "versions": versions(config.device), "commit": code}
         config, dataset, corpus = _read(config, run, minutes, resume, progress)
@@ -150,7 +150,7 @@ def _check_sources(config, out):
 
 def read_dataset(config, progress):
     """The data set a configuration names."""
-    progress.message(f"reading {config.dataset}")
+    progress.message(f"reading {config.dataset} ...")
     return load_dataset(
         config.dataset, data_dir=config.data_dir, seed=config.seed, test_path=config.test_file,
         text_column=config.text_column, label_column=config.label_column, encoding=config.encoding,
@@ -168,7 +168,7 @@ def read_corpus(config, progress):
         holds_it = config.data_dir and (config.dataset is None or any(Path(config.data_dir).glob("wiki*")))
         texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
     name, bptt = config.pretrain_text or "the embedded English text", config.recipe.pretrain.bptt
-    progress.message(f"reading {name}")
+    progress.message(f"reading {name} ...")
     if is_table_path(name):
         progress.message(f"note: {name} looks like a table and is read as plain text, its commas and labels too")
     corpus = Corpus(texts, progress.tokens)
@@ -181,7 +181,7 @@ def read_corpus(config, progress):
 
 
 def _freeze_steps(config, corpus, minutes, progress):
-    progress.message("timing a few steps")
+    progress.message("timing a few steps ...")
     task, _, _ = pretraining_task(corpus, config.recipe, config.seed, config.directions[0])
     task_to(task, config.device)
     frozen = replace(config.recipe.pretrain, steps=steps_in(minutes, task))

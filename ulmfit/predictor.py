@@ -1,5 +1,6 @@
 """A trained run, ready to answer: text in, class probabilities out."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,14 @@ class Predictor:
     @classmethod
     def load(cls, run, device="cpu"):
         """run: a run directory, with `forward/` and `backward/` in it or a single model; device: where to compute,
-        "cpu" or "cuda". Raises InputError."""
+        "cpu" or "cuda". Raises InputError, also where a run was stopped before its last classifier was trained."""
         run = Path(run)
         if not run.is_dir():
             what = "is a file" if run.is_file() else "no such folder"
             raise InputError(f"{run}: {what}; expected the folder of a run, as `ulmfit run` writes one")
         parts = [run / d for d in DIRECTIONS if (run / d / MODEL).is_file()] or [run]
+        if len(parts) < len(DIRECTIONS) and not (run / MODEL).is_file():
+            _refuse_unfinished(run)  # one of two would answer for both
         return cls([loaded_to(load_model(part, "classifier"), device) for part in parts])
 
     def predict_proba(self, texts) -> np.ndarray:
@@ -68,3 +71,12 @@ class Predictor:
     def predict(self, texts) -> list[str]:
         """The most probable class of each text."""
         return [self.classes[n] for n in self.predict_proba(texts).argmax(axis=1)]
+
+
+def _refuse_unfinished(run):
+    """Raise InputError where the run in this folder has begun and not ended."""
+    from .run_dir import CONFIG, METRICS  # here: it takes a while to import, and few need it
+
+    if (run / CONFIG).is_file() and not (run / METRICS).is_file():
+        go_on = f"ulmfit run --resume --out {shlex.quote(str(run))}"
+        raise InputError(f"{run}: this run is not finished; if it was stopped, to go on: {go_on}")

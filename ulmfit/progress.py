@@ -12,7 +12,7 @@ class Silent:
     """Says nothing: the default when ULMFiT is used as a library, and the interface of the other one."""
 
     def message(self, text):
-        """One line."""
+        """One line; what takes a while ends in " ..."."""
 
     def tokens(self, n):
         """So many tokens of a corpus are read."""
@@ -44,11 +44,11 @@ class ConsoleProgress(Silent):
         self._last_line = time.monotonic()
 
     def message(self, text):
-        self.console.print(f"{printable(text)} ...", style="dim", highlight=False, markup=False)
+        self.console.print(printable(text), style="dim", highlight=False, markup=False)
 
     def tokens(self, n):
         if self._line_is_due():
-            self.message(f"  {n:,} tokens so far")
+            self.message(f"  {n:,} tokens so far ...")
 
     def begin(self, stage, n_steps, start, groups, measure):
         self.stage, self.n_steps, self.recent = stage, n_steps, deque(maxlen=50)
@@ -57,7 +57,8 @@ class ConsoleProgress(Silent):
         resumed = f", going on at step {start:,}" if start else ""
         line = f"\n[bold]{stage}[/bold]: {counted(n_steps, 'step')}{resumed}; layer groups: {names}"
         self.console.print(line, highlight=False)
-        columns = f"{'epoch':>7}{'loss':>9}{measure.replace('_', ' '):>20}{'rate':>10}{'seconds':>9}"
+        measured = "validation " + measure.removeprefix("validation_")
+        columns = f"{'epoch':>7}{'loss':>9}{measured:>24}{'rate':>10}{'seconds':>9}"
         self.console.print(columns, style="dim", highlight=False)
         if self.console.is_terminal:
             from rich.progress import BarColumn, Progress, TextColumn
@@ -75,7 +76,7 @@ class ConsoleProgress(Silent):
             self.console.print(f"{self.stage} {log.step + 1}/{self.n_steps}: {self._describe(log)}", highlight=False)
 
     def epoch(self, log, mean_loss, validation):
-        values = "".join(f"{NO_VALIDATION_TEXT if v is None else format(v, '.2f'):>20}" for v in validation.values())
+        values = "".join(f"{NO_VALIDATION_TEXT if v is None else format(v, '.2f'):>24}" for v in validation.values())
         now = time.monotonic()
         row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.3g}{now - self.epoch_began:>9.1f}"
         self.console.print(row, highlight=False)

@@ -107,9 +107,10 @@ def _check_separator(content: str, name: str, separator: str, wanted: dict[str, 
     """Whether the header is parted by something else, as programs in many countries do."""
     blank = len(content) - len(content.lstrip())
     header = content.lstrip().partition("\n")[0]
+    lone = separator not in header and header.strip().strip('"') not in wanted  # one column, and not the one to read
     for other in ",;\t|".replace(separator, ""):
         columns = [cell.strip().strip('"') for cell in header.split(other)]
-        if len(columns) > 1 and set(wanted) & set(columns):
+        if len(columns) > 1 and (lone or set(wanted) & set(columns)):
             place = f"{name}:{content.count(chr(10), 0, blank) + 1}"
             raise InputError(f"{place}: the header is parted by {other!r}, expected {separator!r}; save the table "
                              f"with {separator!r}" + (", or as .tsv" if other == "\t" else ""))

@@ -15,7 +15,7 @@ def run_test(config, dataset, out, progress) -> dict:
 
     Every text with its class probabilities goes into predictions.jsonl.
     """
-    progress.message("testing")
+    progress.message("testing ...")
     predictor = Predictor.load(out, config.device)
     labels, texts = dataset.test.labels, dataset.test.texts
     each = predictor.predict_proba_each(texts)

@@ -29,7 +29,7 @@ def find_rate(console, config, out, *, low, high, n_steps):
     progress = ConsoleProgress(console)
     task, carry = _task(config, progress)
     task_to(task, config.device)
-    progress.message(f"training at up to {n_steps} rates from {low:g} to {high:g}")
+    progress.message(f"training at up to {n_steps} rates from {low:g} to {high:g} ...")
     stage = config.stages[0]
     try:
         steps = list(range_test(task, low=low, high=high, n_steps=n_steps, carry=carry_to(carry, config.device)))
@@ -44,6 +44,8 @@ def find_rate(console, config, out, *, low, high, n_steps):
     for rate, what in zip(found, ("steepest descent of the loss", "a tenth of where it is lowest"), strict=True):
         print(f"{'-' if rate is None else format(rate, '.2g'):>8}  {what}")
     print(f"{task.recipe.lr:>8.2g}  the recipe's rate, for comparison")
+    if found.steepest is None:
+        print("the smoothed loss never fell, after its first steps; give it more --steps, or a lower --low")
     drawn = plot_range(steps, found, task.recipe.lr, f"learning rate range test: {stage}", out)
     print(f"numbers in {table}, " + (f"picture in {out}" if drawn else f"no picture: {NO_MATPLOTLIB}"))
 
