@@ -35,9 +35,9 @@ class Plan(NamedTuple):
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 ROWS = {1: (8, 16), 2: (8, 16, 32)}    # that a cluster of each version may have; tiles have eight
-# Registers that a thread needs besides its weights, for eight rows and for each eight more, so that ptxas spills none:
-# of each version and size of a number. With double there is no room for any.
-NEEDED = {(1, 2): (144, 56), (1, 4): (120, 16), (1, 8): (255, 0), (2, 2): (96, 16)}
+# Registers that a thread needs besides its weights, so that ptxas spills none: for eight rows, for each eight more, and
+# to read weights from shared memory; of each version and size of a number. With double there is no room for any.
+NEEDED = {(1, 2): (144, 56, 0), (1, 4): (120, 16, 32), (1, 8): (255, 0, 0), (2, 2): (96, 16, 0)}
 
 
 def best_version(dtype):
@@ -68,11 +68,11 @@ def _with_blocks(cluster, direction, version, B, H, dtype, device):
     chunks = -(-H // 32) if direction == "forward" else -(-warps // 2)
     tiles = 1 if direction == "forward" else -(-H // (16 * warps))
     fragments = chunks * tiles
-    needed, more = NEEDED[version, size]
+    needed, more, to_read = NEEDED[version, size]
     best = None
     for rows in ROWS[version]:
         free = _registers(warps) - needed - more * (rows // 8 - 1)
-        kept = max(0, min(fragments, free // (4 * size)))
+        kept = fragments if 4 * size * fragments <= free else max(0, (free - to_read) // (4 * size))
         matrix = rows * _pitch(32 * chunks, size) * size
         exchanged = 2 * matrix if direction == "forward" else matrix + 2 * cluster * 4 * warps * rows * sums
         shared_mem = exchanged + (fragments - kept) * 16 * size * 32 * warps

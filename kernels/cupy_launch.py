@@ -36,9 +36,14 @@ def launch(file, name, grid, block, args, *, shared_mem=0, cooperative=False, cl
     function(grid, block, tuple(map(_argument, args)), shared_mem=shared_mem)
 
 
-@cache
 def kernel(file, name, cooperative=False, shared_mem=0, cluster=1):
-    """The kernel that `launch` launches."""
+    """The kernel that `launch` launches on CuPy's current device."""
+    return _kernel(cupy.cuda.runtime.getDevice(), file, name, cooperative, shared_mem, cluster)
+
+
+@cache
+def _kernel(device, file, name, cooperative, shared_mem, cluster):
+    """What it may take is asked for on each device anew."""
     module = cupy.RawModule(
         code=text_of(file), options=("-std=c++17",), name_expressions=(name,),
         enable_cooperative_groups=cooperative,

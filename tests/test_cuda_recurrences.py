@@ -65,6 +65,17 @@ def test_auto_takes_the_graph_for_arrays_of_cupy(cupy):
     assert plan.kernel == "graph" and plan.reason.startswith("auto: the fastest that runs on cuda arrays")
 
 
+def test_what_a_kernel_may_take_is_asked_for_on_each_device(cupy, monkeypatch):
+    from minilstm_kernels import cupy_launch
+
+    which = "dropout_mask.cu", "dropout_mask_1<float>"
+    first = cupy_launch.kernel(*which)
+    with monkeypatch.context() as m:
+        m.setattr(cupy_launch.cupy.cuda.runtime, "getDevice", lambda: 1)
+        assert cupy_launch.kernel(*which) is not first
+    assert cupy_launch.kernel(*which) is first
+
+
 def test_no_incoming_gradient_is_a_zero_one(cupy, kernel):
     for T in (1, 4):
         ins, d = problem(cupy, T)
