@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import gpu_plots
+import gpu_predictions
 import gpu_tables
 import speed_plots
 import speed_tables
@@ -18,7 +19,7 @@ import tables
 import torture_tables
 
 ROOT = Path(__file__).parents[1]
-SOURCES = (tables.TABLES, speed_tables.TABLES, gpu_tables.TABLES, torture_tables.TABLES)
+SOURCES = [m.TABLES for m in (tables, speed_tables, gpu_tables, gpu_predictions, torture_tables)]
 TABLES = {
     file: {name: table for source in SOURCES for name, table in source.get(file, {}).items()}
     for file in ("README.md", "kernels/README.md")

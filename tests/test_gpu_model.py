@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import gpu_barriers  # noqa: E402
 import gpu_model  # noqa: E402
+import gpu_predictions  # noqa: E402
 from gpu_results import Journal, row  # noqa: E402
 
 BLOCKS = 16
@@ -64,6 +65,56 @@ def test_the_table_has_a_line_for_every_size():
     lines = gpu_model.table(gpu_model.Gpu())
     assert len(lines) == 2 + 2 * 4 * 5 and len({line.count("|") for line in lines}) == 1
     assert next(line for line in lines if "float32, 1150, 64" in line).split("|")[3] == " -, - "
+
+
+# --- predictions that are written down --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """-> the rows of a file of predictions, made now"""
+    for module in ("gpu_predictions", "gpu_rows", "tables"):
+        monkeypatch.setattr(f"{module}.RESULTS", tmp_path)
+    gpu_predictions.write()
+    return gpu_predictions.results(gpu_predictions.FILE)
+
+
+def test_every_cell_is_predicted_and_the_rates_are_with_it(written):
+    gpu, times = gpu_model.Gpu(), gpu_predictions.times(written)
+    rates = {row["precision"]: float(row["microseconds"]) for row in written if row["design"] == gpu_predictions.RATE}
+    assert rates == gpu._asdict()
+    assert len(written) == len(rates) + 5 * 2 * 4 * 5 * 2
+    cell = "persistent", "bfloat16", 64, 1150
+    forward, backward = (gpu_model.persistent(gpu, d, 64, 1150, "bfloat16") for d in ("forward", "backward"))
+    assert times[*cell, "inference"] == pytest.approx(forward, abs=1e-3)
+    assert times[*cell, "full"] == pytest.approx(forward + backward, abs=1e-3)
+    assert ("cluster", "float32", 1, 1150, "full") not in times    # no room for the weights
+
+
+def test_the_table_names_the_design_that_is_expected_to_be_the_fastest(written):
+    times, text = gpu_predictions.times(written), gpu_predictions.predictions_table()
+    cells = next(line for line in text.splitlines() if line.startswith("| bfloat16 | 512 |")).split(" | ")
+    best = min(gpu_predictions.KERNELS, key=lambda design: times[design, "bfloat16", 1, 512, "full"])
+    assert cells[2].startswith(best) and "fma 100" in text and "measured / predicted" not in text
+
+
+def test_predictions_are_held_against_what_was_measured(written, tmp_path):
+    times = gpu_predictions.times(written)
+    journal, shape = Journal(tmp_path / "gpu.csv"), {"T": 70, "B": 16, "H": 512, "layers": 1}
+    for precision, factor in (("bfloat16", 2), ("float16", 8)):    # of the same prediction
+        ms = factor * times["cluster", "bfloat16", 16, 512, "full"] * 70 / 1e3
+        journal.write([row("bench", "recurrence", "cluster", precision=precision, mode="full", shape=shape,
+                           metric="milliseconds", values=[ms])])  # fmt: skip
+    journal.write([row("bench", "recurrence", "numba-cuda", precision="float32", mode="full", shape=shape,
+                       metric="milliseconds", values=[1.0])])    # nobody has predicted it  # fmt: skip
+    assert gpu_predictions.ratios(times, gpu_predictions.files()["gpu.csv"]) == {"cluster": pytest.approx([2, 8])}
+    line = next(line for line in gpu_predictions.predictions_table().splitlines() if line.startswith("| cluster |"))
+    assert line == "| cluster | 4.00 | 2.00 to 8.00 | 2 |"
+
+
+def test_before_anything_is_predicted_the_table_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("tables.RESULTS", tmp_path)
+    assert gpu_predictions.predictions_table() == gpu_predictions.NOT_YET
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
