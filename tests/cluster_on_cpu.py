@@ -97,4 +97,5 @@ def check_bugs(kernels):
     for cut in CUTS_FOR_BUGS:
         check(kernels, cut, 4, 11)
         check(kernels, cut, 3, 9, seed=1, given=["dy"])
+        check(kernels, cut, 2, 9, seed=3, given=["dh_T"])
         check(kernels, cut, 3, 2, seed=2, keep=False)
