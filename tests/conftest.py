@@ -4,6 +4,7 @@ the scripts of benchmarks/."""
 
 import importlib
 import signal
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def cupy():
 
 @pytest.fixture
 def script(monkeypatch):
-    """A function: the name of a script of benchmarks/ -> its module"""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
+    """A function: the name of a script of benchmarks/ -> its module, imported anew for each test: some of them change
+    its constants, and what is imported meanwhile would keep what it has made of them."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    names = [path.stem for path in folder.glob("*.py")]
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    yield importlib.import_module
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(before)
