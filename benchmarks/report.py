@@ -1,7 +1,7 @@
 """benchmarks/results/*.csv -> the tables of the READMEs, between their markers, and the plots. Nothing there is typed
 by hand.
 
-    python benchmarks/report.py            rewrite README.md and kernels/README.md, draw benchmarks/results/plots
+    python benchmarks/report.py            rewrite the READMEs here, above and in kernels, draw benchmarks/results/plots
     python benchmarks/report.py --check    only say whether they are up to date (exit code 1 if they are not)
 """
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = [m.TABLES for m in (tables, speed_tables, gpu_tables, gpu_predictions, torture_tables)]
 TABLES = {
     file: {name: table for source in SOURCES for name, table in source.get(file, {}).items()}
-    for file in ("README.md", "kernels/README.md")
+    for file in ("README.md", "benchmarks/README.md", "kernels/README.md")
 }
 
 

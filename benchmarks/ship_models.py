@@ -19,10 +19,10 @@ import yaml
 from ulmfit.datasets import load_corpus
 from ulmfit.model_files import MODEL, load_model, save_model
 from ulmfit.perplexity import text_perplexity
-from ulmfit.pretrained import MODELS
+from ulmfit.pretrained import CARD, MODELS
+from ulmfit.provenance import fingerprint
 from ulmfit.recipes import LAPTOP
 
-CARD = "card.json"
 LICENCE = "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/"  # of the text, and so of what is made of it
 ATTRIBUTION = "the authors of the English Wikipedia, https://en.wikipedia.org, whom the page histories name"
 
@@ -64,6 +64,7 @@ def ship(run, wikitext_2):
         "recipe": {"size": config["recipe"]["size"], "pretrain": config["recipe"]["pretrain"]},
         "file_sha256": hashlib.sha256((folder / MODEL).read_bytes()).hexdigest(),
         "file_bytes": (folder / MODEL).stat().st_size,
+        "vocab_sha256": fingerprint(shipped.vocab.itos),
         "versions": metrics["versions"],
         "commit": metrics["commit"],
     }  # fmt: skip

@@ -184,10 +184,9 @@ def install_table() -> str:
 TABLES = {
     "README.md": {
         "trec6": trec6_table,
-        "seeds": seeds_table,
-        "choices": choices_table,
         "questions": questions_table,
         "imdb": imdb_table,
         "install": install_table,
     },
+    "benchmarks/README.md": {"seeds": seeds_table, "choices": choices_table},
 }

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from tiny_runs import Killed, KilledAt, config_for, model_bytes, untimed, untimed_log
+from tiny_runs import Killed, KilledAt, config_for, make_pets, model_bytes, untimed, untimed_log
 
-from ulmfit import pipeline
+from ulmfit import experiment, pipeline
+from ulmfit.config_files import load_config
 from ulmfit.errors import InputError
 from ulmfit.experiment import run_experiment
 from ulmfit.predictor import Predictor
@@ -88,3 +89,64 @@ def test_a_run_is_resumed_as_it_was_started_or_not_at_all(pets, tmp_path):
     with pytest.raises(InputError, match="was started with another n-train, seed; repeat the command"):
         run_experiment(replace(cfg, seed=6, n_train=8), out, resume=True)
     assert run_experiment(cfg, out, resume=True)["seed"] == 5  # the same command again: its minutes are steps by now
+
+
+CHANGES = {"test.csv": "is cat9 a pet ?,feline\n", "train.csv": "is dog9 a pet ?,canine\n", "text.txt": "\n\nOne."}
+
+
+@pytest.mark.parametrize("file, row", CHANGES.items(), ids=CHANGES)
+def test_a_run_is_not_resumed_with_other_texts(file, row, pets, tmp_path):
+    """Not with other ones to train on, to validate or to test with."""
+    data = make_pets(tmp_path)
+    cfg, out = config_for(data), tmp_path / "run"
+    with pytest.raises(Killed):
+        run_experiment(cfg, out, progress=KilledAt("finetune", "begin"))
+    before = (data / file).read_text()
+    (data / file).write_text(before + row)
+    with pytest.raises(InputError, match=f"was started with other texts or labels than .*{file} has now; undo what"):
+        run_experiment(None, out, resume=True)
+    (data / file).write_text(before)
+    assert run_experiment(None, out, resume=True)["dataset_sha256"] == load_config(out / "config.yaml").dataset_sha256
+
+
+def test_a_replay_with_other_texts_says_so(pets_run, tmp_path):
+    data = make_pets(tmp_path)
+    replayed = replace(load_config(pets_run[0] / "config.yaml"), direction="forward", test_file=str(data / "test.csv"))
+    said = Said()
+    run_experiment(replayed, tmp_path / "same", progress=said)
+    assert not [line for line in said.lines if "differ" in line]
+    (data / "test.csv").write_text("text,label\nis cat1 a cat ?,feline\n")
+    metrics = run_experiment(replayed, tmp_path / "other", progress=said)
+    assert any("is not what it was for the run that is replayed: its texts or labels differ" in s for s in said.lines)
+    assert metrics["dataset_sha256"] != replayed.dataset_sha256 is not None
+
+
+class Said(KilledAt):
+    """Keeps what is said."""
+
+    def __init__(self, stage=None, step=None):
+        super().__init__(stage, step)
+        self.lines = []
+
+    def message(self, text):
+        self.lines.append(text)
+
+
+def test_a_run_that_goes_on_with_something_else_says_so_and_remembers(pets_run, pets, tmp_path, monkeypatch):
+    cfg, out = config_for(pets), tmp_path / "run"
+    real = experiment.versions
+
+    def other(device):
+        return real(device) | {"kernel": "another", "python": "2.7"}
+
+    with pytest.raises(Killed):
+        run_experiment(cfg, out, progress=KilledAt("finetune", "begin"))
+    monkeypatch.setattr(experiment, "versions", other)
+    said = Said()
+    metrics = run_experiment(None, out, resume=True, progress=said)
+    (line,) = (line for line in said.lines if "until now" in line)
+    assert f"kernel {real('cpu')['kernel']} (now another); what follows may round differently" in line
+    assert "python" not in line    # which has no part in it
+    assert metrics["versions"]["kernel"] == "another"
+    assert [e["versions"]["kernel"] for e in metrics["earlier"]] == [real("cpu")["kernel"]]
+    assert "earlier" not in pets_run[1] and not (out / "checkpoints").exists()

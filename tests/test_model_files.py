@@ -55,6 +55,25 @@ def test_a_language_model_comes_back(tmp_path):
     assert loaded.model.size == model.size
 
 
+@every_kind
+def test_another_vocabulary_of_the_same_size_is_refused(kind, tmp_path):
+    """Two tokens that have changed places would have each other's meaning, and nothing else would be amiss."""
+    SAVERS[kind](tmp_path)
+    *others, last, first = VOCAB.itos
+    Vocab((*others, first, last)).save(tmp_path / "vocab.json")
+    assert "is not the vocabulary that model.safetensors was trained with" in refused(tmp_path, kind, "vocab.json")
+
+
+def test_a_model_from_before_vocabularies_were_known_by_their_sha256_is_read(tmp_path):
+    saved_lm(tmp_path)
+    path = tmp_path / "model.safetensors"
+    arrays, metadata = load_arrays(path)
+    about = json.loads(metadata["minilstm"])
+    assert len(about.pop("vocab_sha256")) == 64
+    save_arrays(path, arrays, {"minilstm": json.dumps(about)})
+    assert load_model(tmp_path, "language_model").vocab == VOCAB
+
+
 def test_in_float16_a_file_takes_half_the_room_and_is_computed_with_in_float32(tmp_path):
     model = saved_lm(tmp_path / "whole")
     save_model(tmp_path / "half", model, VOCAB, "backward", dtype=np.float16)

@@ -69,13 +69,15 @@ def test_a_single_string_is_one_text_and_a_generator_is_as_good_as_a_list():
 
 def test_no_texts_give_no_answers_and_a_text_of_no_words_one():
     assert PREDICTOR.predict_proba([]).shape == (0, 3) and PREDICTOR.predict([]) == []
-    assert np.isfinite(PREDICTOR.predict_proba(["\x00"])).all()
+    blank = PREDICTOR.predict_proba(["", " \n", "\u2028", "\x00"])
+    np.testing.assert_allclose(blank.sum(axis=1), 1, rtol=1e-6)
+    assert (blank[:3] == blank[0]).all() and PREDICTOR.predict("") == [CLASSES[blank[0].argmax()]]
 
 
 @pytest.mark.parametrize("ask", [PREDICTOR.predict, PREDICTOR.predict_proba, PREDICTOR.predict_proba_each])
-@pytest.mark.parametrize("texts, where", [([""], 0), ("", 0), (["who ?", " \n"], 1), (["a", "b", "\u2028"], 2)])
-def test_a_blank_text_is_refused_by_its_index(ask, texts, where):
-    with pytest.raises(InputError, match=rf"^texts\[{where}\]: is blank"):
+@pytest.mark.parametrize("texts, where, kind", [(["ok", None], 1, "NoneType"), ([3.5], 0, "float"), ([[]], 0, "list")])
+def test_what_is_no_text_is_refused_by_its_index(ask, texts, where, kind):
+    with pytest.raises(TypeError, match=rf"^texts\[{where}\]: expected a str, got {kind}$"):
         ask(texts)
 
 

@@ -30,7 +30,7 @@ def copy_of_benchmarks(tmp_path):
     for script in (*scripts, "results/trec6_rivals.csv", "results/choices.csv"):
         (tmp_path / "benchmarks" / script).write_text((ROOT / "benchmarks" / script).read_text())
     (tmp_path / "kernels").mkdir()
-    for readme in ("README.md", "kernels/README.md"):
+    for readme in ("README.md", "benchmarks/README.md", "kernels/README.md"):
         (tmp_path / readme).write_text((ROOT / readme).read_text())
     return tmp_path
 
@@ -78,8 +78,8 @@ def test_runs_become_rows_and_rows_a_table(tmp_path):
     assert run("report.py", "--check", root=root).returncode == 1
     assert run("report.py", root=root).returncode == 0
     assert run("report.py", "--check", root=root).returncode == 0
-    readme = (root / "README.md").read_text()
-    seeds = re.search(r"<!-- seeds -->(.*)<!-- /seeds -->", readme, re.DOTALL)[1]
+    readme, more = ((root / name).read_text() for name in ("README.md", "benchmarks/README.md"))
+    seeds = re.search(r"<!-- seeds -->(.*)<!-- /seeds -->", more, re.DOTALL)[1]
     assert "| 1 | 7.0 | 8.0 | 9.0 | 9.2 | 10.0 | 30.0 | 80 s; 4 min |" in seeds
     assert "commit 0123456789." in seeds and "| **mean of 2** | 8.00 ± 1.41 | 9.00 ± 1.41 | 10.00 ± 1.41 |" in seeds
     everybody = re.search(r"<!-- trec6 -->(.*)<!-- /trec6 -->", readme, re.DOTALL)[1]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from tiny import language_model, spread
 
 from minilstm import load_arrays
 from minilstm.params import assign
+from ulmfit import pretrained
 from ulmfit.config import DIRECTIONS, SHIPPED, STAGES, RunConfig
 from ulmfit.config_files import save_config
 from ulmfit.datasets import embedded_corpus
+from ulmfit.errors import InputError
 from ulmfit.model_files import load_model, save_model
 from ulmfit.perplexity import text_perplexity
 from ulmfit.pretrained import MODELS, load_pretrained, pretrained_sha256
@@ -44,6 +47,16 @@ def test_it_computes_in_float32_and_reads_in_its_direction(direction):
     loaded = load_model(MODELS / direction, "language_model")
     assert loaded.direction == direction and {p.dtype.name for p in loaded.model.params.values()} == {"float32"}
     assert len(loaded.vocab) == loaded.model.vocab_size == card(direction)["vocab_size"]
+
+
+@both
+def test_a_word_that_has_changed_is_noticed(direction, tmp_path, monkeypatch):
+    shutil.copytree(MODELS, tmp_path / "models")
+    monkeypatch.setattr(pretrained, "MODELS", tmp_path / "models")
+    file = tmp_path / "models" / direction / "vocab.json"
+    file.write_bytes(file.read_bytes().replace(b'"capital"', b'"kapital"'))
+    with pytest.raises(InputError, match=f"{direction}/vocab.json: is not the file that card.json describes"):
+        load_pretrained(SHIPPED, direction)
 
 
 def test_both_know_the_same_words():

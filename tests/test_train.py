@@ -353,6 +353,13 @@ def test_as_many_bad_steps_as_the_recipe_allows_are_left_out(spoil):
     assert logs[3].skipped + "; " in SPOILS and math.isnan(logs[3].grad_norm) and logs[3].tokens == logs[2].tokens
 
 
+def test_an_epoch_whose_first_window_is_left_out_does_not_begin_in_the_last_ones_states():
+    task = lm_task(epochs=2, skip_nonfinite=1)
+    first = task.batches.steps_per_epoch
+    carries = [carry for _, carry in fit(Spoilt(task, {first: bad_loss}), adam(task), 2 * first)]
+    assert carries[first - 1] is not None and carries[first] is None and carries[first + 1] is not None
+
+
 def test_one_bad_step_more_stops_and_so_does_the_first_one_after_enough_of_them():
     task = Spoilt(lm_task(skip_nonfinite=2), dict.fromkeys((1, 3, 5), bad_loss))
     with pytest.raises(NonFiniteError, match="^step 5: the loss is inf; .*; it is number 3 of such steps; a lower"):

@@ -34,6 +34,8 @@ class RunConfig:
     pretrained: str | None = SHIPPED  # or SCRATCH, or a language model's folder; None where "pretrain" is a stage
     pretrained_sha256: tuple[str, ...] | None = None  # of its files, one a direction; a run fills this in
     pretrain_text: str | None = None  # a corpus; None: the small embedded English text
+    dataset_sha256: str | None = None  # of all its texts and labels, as they are divided; a run fills this in
+    corpus_sha256: str | None = None  # of the text to pre-train on; and this
     recipe: Recipe = field(default_factory=lambda: LAPTOP)
 
     @property

@@ -15,12 +15,13 @@ from .model_files import save_model
 from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .pretrained import check_start, starting_model
 from .progress import Silent
-from .provenance import commit, fingerprint, peak_memory, versions
+from .provenance import commit, differences, fingerprint, peak_memory, versions
 from .run_dir import RunDirectory, check, prepare
 from .tables import is_table_path
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
 
+FOUND = ("pretrained_sha256", "dataset_sha256", "corpus_sha256")  # what a run fills in, beside the device
 SUMMED = ("seconds", "steps", "skipped_steps", "tokens", "parameters")
 
 
@@ -54,10 +55,14 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
             _check_sources(config, run.path)
         prepare(out, resume=resume, overwrite=overwrite)
         run.save_config(config)
+        if earlier := run.work_with(came_from):  # until it was stopped
+            changed = differences(earlier[-1], came_from)
+            progress.message(f"until now this run was computed with {changed}; what follows may round differently")
         metrics = _train_and_test(config, dataset, corpus, run, progress)
         # a resumed run has spent time before: its stages remember theirs
         stages = sum(stage["seconds"] for stage in metrics["stages"].values() if stage)
         metrics |= {"seconds": max(time.perf_counter() - began, stages), "peak_memory_mb": peak_memory(), **came_from}
+        metrics |= {"earlier": earlier} if earlier else {}
         run.save_metrics(metrics)
         run.close()
     return metrics
@@ -68,6 +73,7 @@ def _read(config, run, minutes, resume, progress):
     config = _with_start(config, resume, run, progress)
     dataset = read_dataset(config, progress) if config.dataset else None
     corpus = read_corpus(config, progress) if "pretrain" in config.stages else None
+    config = _with_data(config, dataset, corpus, resume, run, progress)
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
     return config, dataset, corpus
@@ -76,7 +82,7 @@ def _read(config, run, minutes, resume, progress):
 def _train_and_test(config, dataset, corpus, run, progress) -> dict:
     """All stages in all directions, and the test -> metrics, but for those of the whole run"""
     reports = {d: _train_direction(config, d, dataset, corpus, run, progress) for d in config.directions}
-    metrics = {"seed": config.seed, "direction": config.direction, **_about_data(dataset, corpus)}
+    metrics = {"seed": config.seed, "direction": config.direction, **_about_data(config, dataset)}
     if config.pretrained_sha256 is not None:
         metrics["pretrained_sha256"] = dict(zip(config.directions, config.pretrained_sha256, strict=True))
     if "classify" in config.stages:
@@ -91,7 +97,7 @@ def _stored_config(run, config):
     if config is not None:
         steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
         recipe = replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps))
-        found = {name: getattr(stored, name) for name in ("pretrained_sha256", "device")}  # see _with_start, _on_device
+        found = {name: getattr(stored, name) for name in (*FOUND, "device")}  # see _with_start, _with_data, _on_device
         asked = replace(config, recipe=recipe, **found)
         differ = [f.name.replace("_", "-") for f in fields(stored) if getattr(stored, f.name) != getattr(asked, f.name)]
         if differ:
@@ -127,16 +133,35 @@ def _with_start(config, resume, run, progress):
     return replace(config, pretrained_sha256=found)
 
 
-def _about_data(dataset, corpus):
+def _with_data(config, dataset, corpus, resume, run, progress):
+    """The configuration with the sha256 of all texts and labels, those to validate and to test with among them, which
+    are as they were or there is a word about it. Raises InputError for other ones than the resumed run's."""
+    found = {}
+    if dataset is not None:
+        parts = dataset.train, dataset.valid, dataset.test
+        found["dataset_sha256"] = fingerprint(*(x for part in parts for x in (part.texts, part.labels)))
+    if corpus is not None:
+        found["corpus_sha256"] = fingerprint(corpus.types, *corpus.documents)
+    files = " or ".join(filter(None, (config.dataset, config.test_file)))
+    text = config.pretrain_text or "the embedded English text"
+    for name, source in (("dataset_sha256", files), ("corpus_sha256", text)):
+        if getattr(config, name) in (None, found.get(name)):
+            continue
+        if resume:
+            raise InputError(f"{run.path}: was started with other texts or labels than {source} has now; undo what was "
+                             "changed, or start anew with --overwrite")  # fmt: skip
+        progress.message(f"{source} is not what it was for the run that is replayed: its texts or labels differ")
+    return replace(config, **found)
+
+
+def _about_data(config, dataset):
     """What was learnt from, for metrics.json."""
     about = {"dataset": None}
-    if corpus is not None:
-        about["corpus_sha256"] = fingerprint(corpus.types, *corpus.documents)
+    if config.corpus_sha256 is not None:
+        about["corpus_sha256"] = config.corpus_sha256
     if dataset is not None:
-        parts = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
-        about |= {"dataset": dataset.name, **{f"n_{name}": len(part.texts) for name, part in parts.items()}}
-        about["dataset_sha256"] = fingerprint(*(x for part in parts.values() for x in (part.texts, part.labels)))
-        about["notes"] = list(dataset.notes)
+        n = {f"n_{name}": len(getattr(dataset, name).texts) for name in ("train", "valid", "test")}
+        about |= {"dataset": dataset.name, **n, "dataset_sha256": config.dataset_sha256, "notes": list(dataset.notes)}
     return about
 
 

@@ -1,7 +1,8 @@
 """A model on disk: a folder with `model.safetensors` and `vocab.json`.
 
-The safetensors' metadata says what the parameters belong to (kind, sizes, direction, classes), so a folder needs
-nothing else to be loaded. The head's running statistics lie beside the parameters under PyTorch's names.
+The safetensors' metadata says what the parameters belong to (kind, sizes, direction, classes, and a sha256 of the
+vocabulary, whose rows they have learnt), so a folder needs nothing else to be loaded. The head's running statistics lie
+beside the parameters under PyTorch's names.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from .config import DIRECTIONS
 from .config_files import from_plain
 from .errors import InputError
 from .language_model import LanguageModel
+from .provenance import fingerprint
 from .recipes import ClassifierTraining, ModelSize
 from .vocab import Vocab
 
@@ -46,7 +48,7 @@ def save_model(folder, model, vocab, direction, *, classes=None, stats=None, max
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"kind": model.kind, "size": dataclasses.asdict(model.size), "direction": direction}
-    about |= {"classes": classes, "max_tokens": max_tokens, "bptt": bptt}
+    about |= {"classes": classes, "max_tokens": max_tokens, "bptt": bptt, "vocab_sha256": fingerprint(vocab.itos)}
     arrays = {name: p if dtype is None else p.astype(dtype) for name, p in model.params.items()}
     for name, s in zip(BATCH_NORMS, stats or (), strict=stats is not None):
         arrays |= {f"{name}.running_mean": s.mean, f"{name}.running_var": s.var}
@@ -70,7 +72,7 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     except (CheckpointError, OSError) as e:
         raise InputError(f"{e}; restore the file or train again") from e
     about = _about(path, metadata, kind)
-    vocab = Vocab.load(folder / VOCAB)
+    vocab = load_vocab(folder, about["vocab_sha256"])
     _check_promise(path, about, len(vocab), arrays)
     rng = np.random.default_rng(0)  # the initial weights are overwritten below
     if kind == "classifier":
@@ -86,6 +88,16 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     except ValueError as e:
         raise InputError(f"{path}: {e}; take {MODEL} and {VOCAB} from the same run") from None
     return Loaded(model, vocab, about["direction"], about["classes"], stats, about["max_tokens"], about["bptt"])
+
+
+def load_vocab(folder, sha256=None) -> Vocab:
+    """The vocabulary of a model. Raises InputError where its sha256 is another one (None: what was saved before there
+    were any): a token that was moved or changed takes the meaning of another one, without a word."""
+    vocab = Vocab.load(folder / VOCAB)
+    if sha256 not in (None, fingerprint(vocab.itos)):
+        raise InputError(f"{folder / VOCAB}: is not the vocabulary that {MODEL} was trained with; take both files from "
+                         "the same run")  # fmt: skip
+    return vocab
 
 
 def _check_promise(path, about, vocab_size, arrays):
@@ -104,7 +116,7 @@ def _check_promise(path, about, vocab_size, arrays):
 def _about(path, metadata, kind):
     """What the metadata says of the model, checked."""
     try:
-        about = {"bptt": None} | json.loads(metadata["minilstm"])
+        about = {"bptt": None, "vocab_sha256": None} | json.loads(metadata["minilstm"])
         about["size"] = from_plain(ModelSize, about["size"], "size.")
         classes = about["classes"]
         about["classes"] = None if classes is None else tuple(str(c) for c in classes)

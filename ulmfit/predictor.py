@@ -47,16 +47,16 @@ class Predictor:
     def predict_proba(self, texts) -> np.ndarray:
         """Texts -> probabilities (N, C), rows in the order of the texts, columns in the order of `classes`.
 
-        Raises InputError for a blank one."""
+        A blank one is a text without words, and has an answer like any other. TypeError for what is no text."""
         return self.predict_proba_each(texts).mean(axis=0)
 
     def predict_proba_each(self, texts) -> np.ndarray:
         """Texts -> the probabilities that each classifier gives, (number of classifiers, N, C)."""
         texts = [texts] if isinstance(texts, str) else list(texts)
-        tokens = [tokenize(text) for text in texts]
         for n, text in enumerate(texts):
-            if not text.strip():
-                raise InputError(f"texts[{n}]: is blank ({text!r}); leave it out, or write something there")
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{n}]: expected a str, got {type(text).__name__}")
+        tokens = [tokenize(text) for text in texts]
         if not tokens:
             return np.zeros((len(self.classifiers), 0, len(self.classes)))
         probabilities = []

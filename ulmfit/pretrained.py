@@ -6,6 +6,7 @@ their card.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from .config import DIRECTIONS, SCRATCH, SHIPPED
 from .corpus import Corpus
 from .errors import InputError
 from .language_model import LanguageModel
-from .model_files import MODEL, load_model
+from .model_files import MODEL, VOCAB, load_model
+from .provenance import fingerprint
 from .tasks import task_vocabulary
 
 MODELS = Path(__file__).parent / "models"
+CARD = "card.json"  # beside each of the package's models: what it is, and the sha256 of its files
 
 
 def starting_model(config, texts, direction):
@@ -59,7 +62,18 @@ def load_pretrained(pretrained, direction):
             f"{folder}: reads {loaded.direction}, and a {direction} one is needed; name a folder with forward and "
             f"backward in it, or one direction with --direction"
         )
+    # the package's models are older than the sha256 that a model has of its vocabulary
+    if (folder / CARD).is_file() and read_card(folder)["vocab_sha256"] not in (None, fingerprint(loaded.vocab.itos)):
+        raise InputError(f"{folder / VOCAB}: is not the file that {CARD} describes; install minilstm anew")
     return loaded.model, loaded.vocab
+
+
+def read_card(folder) -> dict:
+    """Raises InputError where it is no card of this version."""
+    try:
+        return {"vocab_sha256": None} | json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError) as e:
+        raise InputError(f"{folder / CARD}: cannot be read ({e}); install minilstm anew") from e
 
 
 def check_start(config) -> tuple[str, ...] | None:

@@ -32,6 +32,21 @@ def versions(device="cpu") -> dict:
     return found | (about_gpu() if device == "cuda" else {})
 
 
+NO_MATTER = ("python", "platform", "minilstm", "safetensors", "scikit-learn")  # how a training rounds is not theirs
+
+
+def differences(before, now) -> str:
+    """What bears on how a training rounds and is not what it was, in words; "" where all of it is.
+
+    before, now: {"device": ..., "versions": ..., "commit": ...}, as metrics.json has them. Threads matter where it is
+    NumPy's BLAS that multiplies; our kernels' results do not depend on them."""
+    before, now = ({**a, **a.get("versions", {}), "versions": None} for a in (before, now))
+    ours = "reference" not in (before.get("kernel"), now.get("kernel"))
+    left_out = (*NO_MATTER, "threads") if ours else NO_MATTER
+    changed = [name for name in now | before if name not in left_out and before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name)} (now {now.get(name)})" for name in changed)
+
+
 def blas() -> str:
     """The library behind NumPy's matrix products, and the settings that change how it rounds: another number of
     threads or another choice of kernels, and a training ends elsewhere."""

@@ -47,6 +47,7 @@ class Step(NamedTuple):
     loss: float  # the mean cross-entropy, in nats
     grads: dict  # of the loss and the penalty together, for the layer groups that are trained
     carry: object  # what the next step begins with
+    began_with: object  # so does the next step where this one is left out
     tokens: int
     penalty: float = 0.0
     lr_scale: float = 1.0  # of this step's rates
@@ -72,12 +73,12 @@ class LMTask:
         batch, recipe = self.batches[step], self.recipe
         masks = self.model.encoder.draw_masks(self.masks, step, batch.ids.shape[1], recipe.dropouts)
         states = None if batch.starts_epoch else carry
-        _, states, cache = self.model.forward(
+        _, new_states, cache = self.model.forward(
             batch.ids, batch.targets, states, masks=masks, ar=recipe.ar, tar=recipe.tar
         )
         lr_scale = len(batch.ids) / recipe.bptt if self.batches.variable and recipe.scale_lr else 1.0
         grads = self.model.backward(cache)
-        return Step(cache.cross_entropy, grads, states, batch.ids.size, cache.penalty, lr_scale)
+        return Step(cache.cross_entropy, grads, new_states, states, batch.ids.size, cache.penalty, lr_scale)
 
 
 @dataclass
@@ -111,7 +112,7 @@ class ClassifierTask:
         grads = self.model.backward(dlogits, cache, n_unfrozen)
         names = {name for n in trained for name in groups[n].params}
         grads = {name: g for name, g in grads.items() if name in names}
-        return Step(number(loss), grads, stats, int(batch.lengths.sum()), cache.penalty)
+        return Step(number(loss), grads, stats, carry, int(batch.lengths.sum()), cache.penalty)
 
 
 AT_ONCE = 16  # steps on a GPU that are looked at together
@@ -158,7 +159,7 @@ def _make(task, optimizer, rate, step, carry):
     try:
         norm, carry = update(task, optimizer, made, lr), made.carry
     except NonFiniteError as e:
-        why = str(e)
+        why, carry = str(e), made.began_with
     numbers = float(made.loss), lr, norm, made.tokens, time.perf_counter() - began, float(made.penalty), why
     return StepLog(step, (step + 1) / task.batches.steps_per_epoch, *numbers), carry
 

@@ -1,6 +1,5 @@
 """`ulmfit doctor`: what is installed, whether the shipped models are whole, and whether every kernel computes right."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from minilstm.recurrence import plan_recurrence
 from ..config import DIRECTIONS, SHIPPED
 from ..errors import InputError
 from ..model_files import MODEL
-from ..pretrained import load_pretrained, model_folder
+from ..pretrained import CARD, load_pretrained, model_folder, pretrained_sha256, read_card
 from .machine import machine
 from .self_test import try_kernels
 
@@ -38,9 +37,8 @@ def _look_at_model(direction) -> dict:
     try:
         model, vocab = load_pretrained(SHIPPED, direction)
         folder = model_folder(SHIPPED, direction)
-        data, card = (folder / MODEL).read_bytes(), json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        if hashlib.sha256(data).hexdigest() != card["file_sha256"]:
-            raise InputError(f"{folder / MODEL}: is not the file that card.json describes; install minilstm anew")
+        if pretrained_sha256(SHIPPED, direction) != read_card(folder)["file_sha256"]:
+            raise InputError(f"{folder / MODEL}: is not the file that {CARD} describes; install minilstm anew")
     except (InputError, OSError, ValueError, KeyError) as e:
         return {"name": direction, "fault": str(e) or type(e).__name__, "about": None}
     parameters = sum(p.size for p in model.params.values())
