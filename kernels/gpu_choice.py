@@ -54,7 +54,7 @@ def choose(gpu, precision, T, B, H, mode, names) -> Choice | None:
 def _fastest(path, gpu, precision, B, H, mode, names):
     """-> (kernel, microseconds of a step, whether that was measured at B and H), or None"""
     cells = read(path).get((gpu, precision, mode), {})
-    expected = _expected(cells, max(B, 1), H)
+    expected = _expected(cells, B, H)
     kernel = min((name for name in names if name in expected), key=expected.get, default=None)
     return kernel and (kernel, expected[kernel], B in cells.get(H, ()))
 
