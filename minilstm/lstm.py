@@ -103,7 +103,8 @@ class LSTM:
         }
 
     def plan(self, x, *, need_cache=True) -> Plan:
-        """Which implementation a call on `x` (T, B, I) will use, why, and how long it is expected to take."""
+        """Which implementation a call of `forward` on `x` (T, B, I) will use, why, and the microseconds that its loop
+        over time should take, with backward where it keeps a cache: None but on a GPU that was measured."""
         return plan_recurrence(self.kernel, x, self.precision, self.hidden_size, need_cache)
 
     def forward(self, x, state=None, *, lengths=None, weight_hh_mask=None, need_cache=True):

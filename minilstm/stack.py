@@ -47,7 +47,8 @@ class LSTMStack:
         )
 
     def plan(self, x, *, need_cache=True):
-        """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer."""
+        """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer, as
+        `LSTM.plan` has it. Where layers go side by side, its time is that of all pieces of a layer together."""
         plans = [layer.plan(x, need_cache=need_cache) for layer in self.layers]
         if self.wavefront is None:
             return plans
