@@ -32,14 +32,20 @@ def files() -> dict:
     return found
 
 
-def medians(rows, kernel_name, metric="milliseconds") -> dict:
-    """{Key: {provider: median}}; of several measurements the last"""
+def measured(rows, kernel_name, metric="milliseconds") -> dict:
+    """{Key: {provider: row}}; of several measurements the last"""
     found = {}
     for row in rows:
         if row["y_50"] and (row["kernel_name"], row["metric"]) == (kernel_name, metric):
             key = Key(row["precision"], row["mode"], tuple(json.loads(row["shape"]).items()))
-            found.setdefault(key, {})[row["provider"]] = float(row["y_50"])
+            found.setdefault(key, {})[row["provider"]] = row
     return found
+
+
+def medians(rows, kernel_name, metric="milliseconds") -> dict:
+    """{Key: {provider: median}}"""
+    return {key: {provider: float(row["y_50"]) for provider, row in of.items()}
+            for key, of in measured(rows, kernel_name, metric).items()}  # fmt: skip
 
 
 def is_rival(provider) -> bool:

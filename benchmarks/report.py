@@ -1,18 +1,21 @@
-"""benchmarks/results/*.csv -> the tables of the READMEs, between their markers, and the plots. Nothing there is typed
-by hand.
+"""benchmarks/results/*.csv -> the tables of the READMEs, between their markers, the plots, and the table by which
+kernel="auto" chooses on a GPU. Nothing there is typed by hand.
 
-    python benchmarks/report.py            rewrite the READMEs here, above and in kernels, draw benchmarks/results/plots
+    python benchmarks/report.py            rewrite the READMEs here, above and in kernels, kernels/gpu_times.csv, and
+                                           benchmarks/results/plots
     python benchmarks/report.py --check    only say whether they are up to date (exit code 1 if they are not)
 """
 
 import argparse
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import gpu_plots
 import gpu_predictions
 import gpu_tables
+import gpu_times
 import speed_plots
 import speed_tables
 import tables
@@ -37,12 +40,15 @@ def fill(file) -> str:
     return text
 
 
+FILES = {file: partial(fill, file) for file in TABLES} | {gpu_times.FILE: gpu_times.text}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args().check
-    for file in TABLES:
-        text = fill(file)
+    for file, make in FILES.items():
+        text = make()
         if not check:
             (ROOT / file).write_text(text, encoding="utf-8")
         elif text != (ROOT / file).read_text(encoding="utf-8"):

@@ -15,6 +15,8 @@ A recurrence's module offers (T time, B batch, H hidden size; gates in the order
     backward(dy (T,B,H), dh_T (B,H), dc_T (B,H), saved, weight_hh (4H,H))      each of the first three may be None
         -> dgates (T,B,4H), dh0 (B,H), dc0 (B,H)
     states(saved) -> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H)
+    no_room(B, H, dtype, need_cache=True)      where a kernel does not take every size
+        -> why the chip has no room for weights of this dtype (its name), or None
 """
 
 import sys
@@ -25,11 +27,12 @@ from types import ModuleType
 from typing import Literal, NamedTuple
 
 from .cpu_threads import get_num_threads, set_num_threads
+from .gpu_choice import choose as choose_kernel
 from .wavefront_plan import choose as choose_wavefront
 
 __all__ = [
     "IMPLEMENTATIONS", "TWINS", "Implementation", "Availability", "available", "load", "twin",
-    "get_num_threads", "set_num_threads", "choose_wavefront",
+    "get_num_threads", "set_num_threads", "choose_kernel", "choose_wavefront",
 ]  # fmt: skip
 
 
@@ -55,7 +58,8 @@ class Availability(NamedTuple):
     precisions: tuple[str, ...] = ()
 
 
-# The only place where a kernel is registered. In the order of preference, the best first.
+# The only place where a kernel is registered. In the order of preference, the best first: "auto" goes by it, but for
+# arrays on a GPU that gpu_times.csv knows.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     Implementation("cpu", "cpu_lstm", "cpu", ("numba",), "pip install 'minilstm[numba]'",
                    "Numba: weights packed once, every thread with its own units for all time steps"),

@@ -14,9 +14,10 @@ from functools import cache, partial
 
 from .cluster_plan import Device, best_version, plan
 from .cupy_launch import STORAGE, cupy, launch
+from .gpu_choice import no_room as reason_of
 from .gpu_recurrence import backward_at_once, forward_at_once, states
 
-__all__ = ["forward", "backward", "states", "plan"]
+__all__ = ["forward", "backward", "states", "no_room", "plan"]
 
 FILE = "lstm_cluster.cu"
 THREADS = 256    # a block of the kernels that put weights in order
@@ -38,6 +39,11 @@ def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
     """dy (T,B,H), dh_T and dc_T (B,H), each of them or None (zero); dc_T has the dtype of c_T
     -> dgates (T,B,4H) before activation, dh0 (B,H), dc0 (B,H)"""
     return backward_at_once(cupy, partial(_launch, "backward", version), dy, dh_T, dc_T, saved, weight_hh)
+
+
+def no_room(B, H, dtype, need_cache=True, version=None):
+    """Why the chip has no room for weights of H units, in what plan() says; None where it has. dtype: its name."""
+    return reason_of(plan, version or best_version(dtype), B, H, dtype, device(), need_cache)
 
 
 def device():

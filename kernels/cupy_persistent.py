@@ -22,10 +22,11 @@ from functools import cache, partial
 import numpy as np
 
 from .cupy_launch import STORAGE, cupy, kernel, launch
+from .gpu_choice import no_room as reason_of
 from .gpu_recurrence import backward_at_once, forward_at_once, states
 from .persistent_plan import Device, best_version, plan
 
-__all__ = ["forward", "backward", "states", "plan", "check"]
+__all__ = ["forward", "backward", "states", "no_room", "plan", "check"]
 
 FILE = "lstm_persistent.cu"
 POLLS = np.uint32(1 << 24)    # of a barrier, before a block gives up: some seconds
@@ -52,6 +53,12 @@ def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
     return backward_at_once(cupy, partial(_launch, "backward", version), dy, dh_T, dc_T, saved, weight_hh)
 
 
+def no_room(B, H, dtype, need_cache=True, version=None):
+    """Why the chip has no room for weights of H units, in what plan() says; None where it has. dtype: its name."""
+    number = cupy.cuda.runtime.getDevice()
+    return reason_of(plan, version or _best_version(dtype, number), B, H, dtype, _device(number), need_cache)
+
+
 def check():
     """Wait for the device, then raise RuntimeError if a block gave up since the last look."""
     cupy.cuda.runtime.deviceSynchronize()
@@ -63,7 +70,7 @@ def check():
 
 def _launch(direction, version, ins, outs):
     dtype, B, H, number = ins["weight_hh"].dtype, ins["B"], ins["H"], cupy.cuda.runtime.getDevice()
-    version = version or (best_version(dtype.name) if _capability(number) >= (8, 0) else 1)
+    version = version or _best_version(dtype.name, number)
     how = _plan(direction, version, B, H, dtype.name, _device(number))
     name = how.name(direction, version, STORAGE[dtype.name])
     _check_that_all_fit(name, how, number)
@@ -77,6 +84,10 @@ def _launch(direction, version, ins, outs):
 
 
 _plan = cache(plan)
+
+
+def _best_version(dtype, number):
+    return best_version(dtype) if _capability(number) >= (8, 0) else 1
 
 
 @cache

@@ -74,9 +74,24 @@ def about_gpu() -> dict[str, str]:
     import cupy
 
     runtime = cupy.cuda.runtime
-    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     driver, cuda = (f"{n // 1000}.{n % 1000 // 10}" for n in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
-    return {"gpu": name, "driver": f"for CUDA up to {driver}", "cuda": cuda}
+    return {"gpu": gpu_name(), "driver": f"for CUDA up to {driver}", "cuda": cuda}
+
+
+def gpu_name() -> str:
+    """Of the device that CuPy works on."""
+    return _properties()["name"].decode()
+
+
+def _properties():
+    """Of that device, as CUDA names them: every call of a layer asks, and the driver is asked once."""
+    cupy = sys.modules["cupy"]
+    return _properties_of(cupy, cupy.cuda.runtime.getDevice())
+
+
+@cache
+def _properties_of(cupy, number):
+    return cupy.cuda.runtime.getDeviceProperties(number)
 
 
 # --- work side by side
@@ -111,13 +126,7 @@ def side_by_side(x, n):
 
 def multiprocessors() -> int:
     """Of the device that CuPy works on."""
-    cupy = sys.modules["cupy"]
-    return _multiprocessors(cupy, cupy.cuda.runtime.getDevice())
-
-
-@cache
-def _multiprocessors(cupy, number):
-    return cupy.cuda.runtime.getDeviceProperties(number)["multiProcessorCount"]
+    return _properties()["multiProcessorCount"]
 
 
 class _AlreadyDone:

@@ -102,9 +102,10 @@ class LSTM:
             "bias_hh": uniform(rng, (4 * H,), bound, dtype),
         }
 
-    def plan(self, x) -> Plan:
-        """Which implementation a call on `x` (T, B, I) will use, and why."""
-        return plan_recurrence(self.kernel, x, self.precision)
+    def plan(self, x, *, need_cache=True) -> Plan:
+        """Which implementation a call of `forward` on `x` (T, B, I) will use, why, and the microseconds that its loop
+        over time should take, with backward where it keeps a cache: None but on a GPU that was measured."""
+        return plan_recurrence(self.kernel, x, self.precision, self.hidden_size, need_cache)
 
     def forward(self, x, state=None, *, lengths=None, weight_hh_mask=None, need_cache=True):
         """x (T,B,I), state of (B,H) each (None: zeros) -> y (T,B,H), LSTMState, LSTMCache
@@ -122,7 +123,7 @@ class LSTM:
         if weight_hh_mask is not None:
             weight_hh = weight_hh * weight_hh_mask
         weight_ih, bias = self.params["weight_ih"], self.params["bias_ih"] + self.params["bias_hh"]
-        recurrence = get_recurrence(self.plan(x).kernel)
+        recurrence = get_recurrence(self.plan(x, need_cache=need_cache).kernel)
         # c stays in the layer's own dtype
         x, weight_ih, weight_hh, bias, h0 = self._as_stored(x, weight_ih, weight_hh, bias, h0)
         if hasattr(recurrence, "layer_forward"):

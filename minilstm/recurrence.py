@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .arrays import get_array_module, is_cupy
+from .arrays import get_array_module, gpu_name, is_cupy
 from .gates import gates_backward, gates_forward
 from .twins import registry
 
@@ -121,6 +121,7 @@ class Plan(NamedTuple):
 
     kernel: str
     reason: str
+    microseconds: float | None = None  # expected of its loop over time, with backward if a cache is kept; None: unknown
 
 
 def available_kernels() -> list[KernelInfo]:
@@ -132,24 +133,27 @@ def available_kernels() -> list[KernelInfo]:
     return [reference, *(KernelInfo(*k) for k in kernels.available())]
 
 
-def plan_recurrence(kernel: str, x, precision=None) -> Plan:
-    """The implementation for `kernel` ("auto" or a name) on arrays like `x`.
+def plan_recurrence(kernel: str, x, precision=None, H=None, need_cache=True) -> Plan:
+    """The implementation for `kernel` ("auto" or a name) on arrays like `x` (T, B, I), for a layer of H units.
 
+    "auto" takes what was the fastest on this GPU (kernels/gpu_choice.py: with need_cache forward and backward
+    together), and else the first in the order of preference that runs and has room for the weights. Without H nothing
+    is said about sizes, and the order decides.
     Raises ValueError for an unknown name, RuntimeError with the reason for one that cannot run here: only "auto"
     may fall back.
     """
-    check_kernel(kernel, precision)
+    kernels = check_kernel(kernel, precision)
     device = "cuda" if is_cupy(x) else "cpu"
-    kernels = {k.name: k for k in available_kernels()}
     if kernel == "auto":
-        missing = []
-        for info in kernels.values():
-            if info.device != device or not offers(info, precision):
-                continue
-            reason = info.reason or _load_error(info.name)
+        left, missing = [k for k in kernels.values() if k.device == device and offers(k, precision)], []
+        while left:
+            fastest = _fastest_measured([k.name for k in left], x, precision, H, need_cache)
+            info = kernels[fastest.kernel] if fastest else left[0]
+            reason = info.reason or _refusal(info.name, x, precision, H, need_cache)
             if reason is None:
-                return Plan(info.name, f"auto: the fastest that runs on {device} arrays here ({info.summary})")
+                return Plan(info.name, _why(info, device, fastest), fastest and fastest.microseconds)
             missing.append(f"; {info.name}: {reason}")
+            left.remove(info)
         if precision is not None:  # a wish, like a name: it is not dropped in silence
             raise RuntimeError(f"precision {precision!r}: no kernel that runs on {device} arrays here offers it"
                                + "".join(missing))  # fmt: skip
@@ -159,11 +163,41 @@ def plan_recurrence(kernel: str, x, precision=None) -> Plan:
         raise RuntimeError(f"kernel {kernel!r} cannot run here: {info.reason}")
     if info.device not in ("any", device):
         raise RuntimeError(f"kernel {kernel!r} works on {info.device} arrays, and these are {device} arrays")
-    return Plan(kernel, "asked for by name")
+    fastest = _fastest_measured([kernel], x, precision, H, need_cache)
+    return Plan(kernel, "asked for by name", fastest and fastest.microseconds)
+
+
+def _fastest_measured(names, x, precision, H, need_cache):
+    """What the table of measurements says about these kernels: a Choice of kernels/gpu_choice.py, or None."""
+    kernels, _ = registry()
+    if kernels is None or H is None or not is_cupy(x):
+        return None
+    mode = "full" if need_cache else "inference"
+    return kernels.choose_kernel(gpu_name(), precision or x.dtype.name, *x.shape[:2], H, mode, tuple(names))
+
+
+def _refusal(name, x, precision, H, need_cache):
+    """Why a kernel that seems to be there cannot be imported after all, or has no room for such a call; or None."""
+    try:
+        no_room = getattr(get_recurrence(name), "no_room", None)
+    except RuntimeError as e:
+        return str(e)
+    if no_room is None or H is None:
+        return None
+    return no_room(x.shape[1], H, storage_dtype(precision, x.dtype).name, need_cache)
+
+
+def _why(info, device, fastest):
+    if fastest is not None:
+        how = "the fastest measured" if fastest.measured else "by the nearest measurements the fastest"
+        return f"auto: {how} on {gpu_name()} ({fastest.step:.3g} us a step)"
+    if device == "cuda":
+        return f"auto: not measured on {gpu_name()} at this size; the first that runs here ({info.summary})"
+    return f"auto: the fastest that runs on {device} arrays here ({info.summary})"
 
 
 def check_kernel(kernel, precision):
-    """Raise ValueError for a kernel or a precision that this version does not know."""
+    """-> {name: KernelInfo} of all. Raises ValueError for a kernel or a precision that this version does not know."""
     kernels = {k.name: k for k in available_kernels()}
     names = ["auto", *kernels]
     if kernel not in names:
@@ -173,6 +207,7 @@ def check_kernel(kernel, precision):
         known = sorted({p for k in asked for p in k.precisions})
         expected = ", ".join(["None (the arrays' own)", *known])
         raise ValueError(f"precision: kernel {kernel!r} does not offer {precision!r}; expected {expected}")
+    return kernels
 
 
 def offers(info: KernelInfo, precision) -> bool:
@@ -207,21 +242,13 @@ def get_recurrence(name: str) -> Recurrence:
         raise RuntimeError(f"kernel {name!r} cannot run here: {e}") from e
 
 
-def _load_error(name):
-    """Why a kernel that seems to be there cannot be imported after all, or None."""
-    try:
-        get_recurrence(name)
-    except RuntimeError as e:
-        return str(e)
-    return None
-
-
 class _KernelModule:
     """A module of `kernels/`, which returns plain tuples, seen as a Recurrence."""
 
     def __init__(self, name, module):
         self.name, self.forward, self.backward = name, module.forward, module.backward
         self.states = module.states
-        for name in ("layer_forward", "layer_backward"):  # where a kernel has its own way with the whole layer
+        # where a kernel has its own way with the whole layer, or does not take every size
+        for name in ("layer_forward", "layer_backward", "no_room"):
             if hasattr(module, name):
                 setattr(self, name, getattr(module, name))

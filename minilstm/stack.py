@@ -46,12 +46,13 @@ class LSTMStack:
             {f"{name}_l{n}": p for n, layer in enumerate(self.layers) for name, p in layer.params.items()}
         )
 
-    def plan(self, x):
-        """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer."""
-        plans = [layer.plan(x) for layer in self.layers]
+    def plan(self, x, *, need_cache=True):
+        """For a call on `x` (T, B, I), which implementation each layer will use, and why: a Plan per layer, as
+        `LSTM.plan` has it. Where layers go side by side, its time is that of all pieces of a layer together."""
+        plans = [layer.plan(x, need_cache=need_cache) for layer in self.layers]
         if self.wavefront is None:
             return plans
-        _, why = choose(self.wavefront, self.layers, x)
+        _, why = choose(self.wavefront, self.layers, x, need_cache)
         return [plan._replace(reason=f"{plan.reason}; {why}") for plan in plans]
 
     def forward(
@@ -67,7 +68,7 @@ class LSTMStack:
         states = self._per_layer("states", states)
         input_masks = self._per_layer("input_masks", input_masks)
         weight_hh_masks = self._per_layer("weight_hh_masks", weight_hh_masks)
-        pieces, _ = choose(self.wavefront, self.layers, x)
+        pieces, _ = choose(self.wavefront, self.layers, x, need_cache)
         if pieces > 1:
             return wavefront_forward(
                 self.layers, x, states, pieces, lengths=lengths, input_masks=input_masks,

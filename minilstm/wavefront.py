@@ -46,7 +46,7 @@ def check_wish(wish):
         raise ValueError(f'wavefront: expected None, "auto" or a number of pieces from 1, got {wish!r}')
 
 
-def choose(wish, layers, x):
+def choose(wish, layers, x, need_cache=True):
     """-> into how many pieces a call on x (T, B, I) cuts it, 1 for one layer after the other, and why
 
     wish: None, one layer after the other; a number of pieces; or "auto", which cuts nothing but arrays on a GPU."""
@@ -61,8 +61,9 @@ def choose(wish, layers, x):
     kernels, reason = registry()
     if kernels is None or not is_cupy(x):
         return 1, f"one layer after the other: {reason or 'a CPU has no streams'}"
-    H = max(layer.hidden_size for layer in layers)
-    return kernels.choose_wavefront(len(layers), T, B, H, layers[0].plan(x).kernel, multiprocessors())
+    largest = max(layers, key=lambda layer: layer.hidden_size)
+    kernel = largest.plan(x, need_cache=need_cache).kernel
+    return kernels.choose_wavefront(len(layers), T, B, largest.hidden_size, kernel, multiprocessors())
 
 
 def wavefront_forward(layers, x, states, n_pieces, *, lengths, input_masks, weight_hh_masks, need_cache):

@@ -1,6 +1,6 @@
 """How many examples hypothesis draws (a few, or with --hypothesis-profile=ci many, and the same ones every time; with
-gpu, where each may be a kernel to be compiled, hardly any), and what several test files share: tiny trained runs, and
-the scripts of benchmarks/."""
+gpu, where each may be a kernel to be compiled, hardly any), and what several test files share: tiny trained runs, the
+scripts of benchmarks/, and tables of measurements."""
 
 import importlib
 import signal
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cli_helpers
+import made_up_times
 import numpy as np
 import pytest
 import tiny_runs
@@ -16,6 +17,7 @@ from cupy_on_cpu import in_place_of_cupy
 from hypothesis import settings
 
 from minilstm import Adam, MaskSource, clip_grad_norm
+from minilstm_kernels import gpu_choice
 from ulmfit import test_set
 from ulmfit.experiment import run_experiment
 from ulmfit.language_model import LanguageModel
@@ -106,3 +108,14 @@ def script(monkeypatch):
     for name in names:
         sys.modules.pop(name, None)
     sys.modules.update(before)
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A function: the times of made_up_times.write, which from then on are what was measured on GPUs"""
+
+    def measured(times, gpu=made_up_times.GPU):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.csv"
+        monkeypatch.setattr(gpu_choice, "TABLE", made_up_times.write(path, times, gpu))
+
+    return measured

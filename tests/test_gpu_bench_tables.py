@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minilstm_kernels import gpu_choice
+
 ROOT = Path(__file__).parents[1]
 RUN = {"gpu": "Made Up 1", "driver": "580", "cuda": "13.0", "cudnn": 91000, "torch": "2.11", "cupy": "14.2",
        "clocks": "clocks.sm 1980 MHz", "commit": "0123456789abcdef"}  # fmt: skip
@@ -225,8 +227,8 @@ def root(tmp_path):
     """A copy of what the report reads and writes."""
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "kernels").mkdir()
-    for readme in ("README.md", "kernels/README.md"):
-        shutil.copy(ROOT / readme, tmp_path / readme)
+    for file in ("README.md", "kernels/README.md", "kernels/gpu_times.csv"):
+        shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
 
 
@@ -255,6 +257,46 @@ def test_the_tables_and_the_plot_come_into_the_readmes(root, script, everything)
     assert cells_of(cells, "float32", "1", "512") == ["40 % / 40 %"] * 5
     assert report(root, "--check").returncode == 0
     assert report(root).returncode == 0 and (root / plot).read_text() == drawn
+
+
+LOOP = ("recurrence", "float32", "full", {"T": 70, "B": 64, "H": 512, "layers": 1})
+
+
+def loop(script, provider, ms, what=LOOP, part="bench", note=""):
+    kernel_name, precision, mode, shape = what
+    return script("gpu_results").row(part, kernel_name, provider, precision=precision, mode=mode, shape=shape,
+                                     metric="milliseconds", values=[] if note else [ms], note=note)  # fmt: skip
+
+
+def test_the_table_by_which_auto_chooses_has_the_last_time_of_every_kernel_that_it_can_take(root, script, made):
+    """No versions of a ladder, no whole LSTMs, no rivals, and nobody whose check failed or who was left out."""
+    half = (*LOOP[:1], "bfloat16", "inference", LOOP[3] | {"B": 16})
+    first = [loop(script, provider, ms) for provider, ms in
+             {"graph": 0.28, "graph-v1": 0.1, "cluster": 0.14, "persistent": 0.07, "torch": 0.01}.items()]  # fmt: skip
+    first += [loop(script, "cupy", 0.07, half), loop(script, "cupy", 1, ("lstm", *LOOP[1:]))]
+    first.append(loop(script, "persistent", 1, ("recurrence", "float32", "check", {}), "check", "y is off by 3 times"))
+    first.append(loop(script, "numba-cuda", 1, note="refused: too large"))
+    of = script("gpu_results").Journal, root / "benchmarks/results/made-up-1.csv"
+    of[0](of[1], "a").write([*made({})[:1], *first])
+    later = made({})[0] | {"note": json.dumps(RUN | {"commit": "later"})}
+    of[0](of[1], "b").write([later, loop(script, "graph", 0.21)])
+    assert report(root).returncode == 0
+    commit = RUN["commit"]
+    assert (root / "kernels/gpu_times.csv").read_text().splitlines()[1:] == [
+        f"Made Up 1,cluster,float32,full,64,512,2,{commit}",
+        f"Made Up 1,cupy,bfloat16,inference,16,512,1,{commit}",
+        "Made Up 1,graph,float32,full,64,512,3,later",
+    ]
+    cells = gpu_choice.read(root / "kernels/gpu_times.csv")["Made Up 1", "float32", "full"]
+    assert cells == {512: {64: {"cluster": 2.0, "graph": 3.0}}}
+
+
+def test_a_table_by_which_auto_chooses_that_is_behind_is_noticed(root):
+    path = root / "kernels/gpu_times.csv"
+    path.write_text(path.read_text() + "Made Up 1,graph,float32,full,64,512,3,later\n")
+    done = report(root, "--check")
+    assert done.returncode == 1 and "kernels/gpu_times.csv is behind benchmarks/results" in done.stderr
+    assert report(root).returncode == 0 and report(root, "--check").returncode == 0
 
 
 def test_without_results_the_readmes_say_how_to_get_them(script, monkeypatch):

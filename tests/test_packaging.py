@@ -76,6 +76,7 @@ def test_the_wheel_works_unpacked(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     code = "import minilstm, minilstm_kernels as k, ulmfit; print(minilstm.__file__, k.__file__, ulmfit.__file__)"
+    code += "; assert k.gpu_choice.TABLE.is_file()"
     done = python("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {Path(p).parents[1] for p in done.stdout.split()} == {tmp_path}
