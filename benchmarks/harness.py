@@ -2,7 +2,7 @@
 
     A B C A B C ...     what else the machine does meets all alike; medians and 20/80 percentiles over the rounds
 
-Nobody is timed before what comes out of him, all of it, has been compared with numbers in float64.
+No contender is timed before all of its results have been compared with numbers in float64.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def difference(found, expected, tolerance) -> str | None:
 
 
 def admit(workers, contenders, shape, expected, tolerance, say=print) -> list[str]:
-    """The names of those who have made what `expected`, {mode: arrays}, says; why not the others is said."""
+    """The names of the contenders that make what is `expected`, {mode: arrays}; of the others, it is said why not."""
     admitted = []
     for name, make, args in contenders:
         try:
@@ -79,7 +79,7 @@ def admit(workers, contenders, shape, expected, tolerance, say=print) -> list[st
 def take_turns(asks, rounds, say=print) -> dict:
     """{name: a function that takes a turn -> seconds} -> {name: the seconds of every round}
 
-    Who cannot go on is said, and left out: half of his rounds would not have met what the others met.
+    A contender that cannot go on is named and left out: its rounds would not have met what the others' met.
     """
     seconds = {name: [] for name in asks}
     for _ in range(rounds):
@@ -93,7 +93,7 @@ def take_turns(asks, rounds, say=print) -> dict:
 
 
 def time_in_turns(workers, names, mode, effort, say=print) -> dict:
-    """{name: seconds a call, in every round} of those who are admitted and stay to the end."""
+    """{name: seconds a call, in every round} of the contenders that are admitted and stay to the end."""
 
     def turn(name, calls, warm_up=0.0):
         def ask():

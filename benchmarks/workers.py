@@ -1,4 +1,4 @@
-"""A process for each contender: it keeps his state, answers questions over a pipe and sleeps in between.
+"""A process for each contender: it keeps its state, answers questions over a pipe and sleeps in between.
 
 So the thread pools of two libraries never meet. All processes are held to the same processors and the same number of
 threads; nothing else about a rival is changed.

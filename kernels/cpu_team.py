@@ -3,13 +3,13 @@
     run(work, a, b, c)      calls work(Member, a, b, c) in every thread of the team, and returns when all are done
 
 `work` is compiled and holds no GIL, so the members really run at once. Each takes its `share` of what there is to do;
-where one needs what another has made, all meet at a barrier. A barrier costs 50 nanoseconds between two, because those
-who wait do not sleep: they watch a counter. Someone who waits for long (the machine has other things to do) offers his
-core to others between two looks.
+where one needs what another has made, all meet at a barrier. A barrier costs 50 nanoseconds between two, because
+members that wait do not sleep: they watch a counter. One that waits for long (the machine has other things to do)
+offers its core to others between two looks.
 
 All of this must hold wherever it is called:
 - The results do not depend on the number of threads: no sum is ever split between members.
-- One call at a time has the team. Whoever comes while it is busy (another Python thread, as in joblib) works alone.
+- One call at a time has the team. A call that comes while it is busy (another Python thread, as in joblib) works alone.
 - After a fork the child has none of its parent's threads: it makes its own.
 """
 
@@ -129,9 +129,9 @@ def run(work, *args, at_most: int = 1 << 30):
 def _run_together(work, args, members):
     """Whatever happens to the caller, an error or Ctrl-C at any moment: all do their parts, and all have done them.
 
-    A member without the others would wait at the first barrier for ever. So an interrupted caller goes on where he was
-    (an iterator knows what is left of it), and raises at the end. Where it was his own part that was broken off, while
-    it was compiled or loaded, the barriers are opened: what the others make of it is thrown away.
+    A member without the others would wait at the first barrier for ever. So an interrupted caller goes on where it was
+    (an iterator knows what is left of it), and raises at the end. Where its own part was broken off, while it was
+    compiled or loaded, the barriers are opened: what the others make of it is thrown away.
     """
     _team.grow(members)
     members = min(members, 1 + len(_team.tasks))
