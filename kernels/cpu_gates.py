@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cpu_compile import compiled
+from .cpu_compile import compiled, inlined
 from .cpu_math import sigmoid, tanh
 from .cpu_memory import plain
 
@@ -62,7 +62,7 @@ def walk_forward(times_weight, x_gates, h0, c0, lengths, need_cache):
     for t in range(T):
         now, new, gates = t % rows, (t + 1) % rows, ifgo[t % len(ifgo)]
         times_weight(h[now], gates)
-        _gates_forward(x_gates[t], gates, h[now], c[now], t < lengths, h[new], c[new], y[t])
+        _step_forward(x_gates[t], gates, h[now], c[now], t < lengths, h[new], c[new], y[t])
     last = T % rows
     return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
 
@@ -77,7 +77,7 @@ def walk_backward(times_weight, dy, dh_T, dc_T, saved):
     dgates, product = np.empty_like(ifgo), np.empty_like(dh)
     for t in reversed(range(T)):
         alive = t < lengths
-        _gates_backward(zero if dy is None else dy[t], dh, ifgo[t], c[t], c[t + 1], alive, dc, dgates[t])
+        _step_backward(zero if dy is None else dy[t], dh, ifgo[t], c[t], c[t + 1], alive, dc, dgates[t])
         times_weight(dgates[t], product)
         if alive.all():
             dh, product = product, dh
@@ -92,55 +92,70 @@ def states(saved):
 
 
 @compiled
-def _gates_forward(x, gates, h_prev, c_prev, alive, h, c, y):
+def _step_forward(x, gates, h_prev, c_prev, alive, h, c, y):
     """One step. x (B,4H), the input's share; gates (B,4H), in: the state's share, out: ifgo; alive (B,)
-    -> writes gates, h, c, y (B,H)
-
-    Several short loops over a row, not one long one: each has few enough arrays for the compiler to vectorise.
-    """
+    -> writes gates, h, c, y (B,H)"""
     B, H = h.shape
     for b in range(B):
         if not alive[b]:
             h[b], c[b], y[b], gates[b] = h_prev[b], c_prev[b], 0, 0
             continue
         x_b, ifgo = x[b], gates[b]
-        for j in range(2 * H):
-            ifgo[j] = sigmoid(x_b[j] + ifgo[j])
-        x_g, x_o = x_b[2 * H : 3 * H], x_b[3 * H :]
-        i, f, g, o = ifgo[:H], ifgo[H : 2 * H], ifgo[2 * H : 3 * H], ifgo[3 * H :]
-        for j in range(H):
-            g[j] = tanh(x_g[j] + g[j])
-        for j in range(H):
-            o[j] = sigmoid(x_o[j] + o[j])
-        c_old, c_new, h_new, y_new = c_prev[b], c[b], h[b], y[b]
-        for j in range(H):
-            c_new[j] = f[j] * c_old[j] + i[j] * g[j]
-        for j in range(H):
-            h_new[j] = o[j] * tanh(c_new[j])
-        y_new[:] = h_new
+        for j in range(4 * H):
+            ifgo[j] += x_b[j]
+        gates_forward(ifgo[:H], ifgo[H : 2 * H], ifgo[2 * H : 3 * H], ifgo[3 * H :], c_prev[b], c[b], h[b])
+        y[b] = h[b]
 
 
 @compiled
-def _gates_backward(dy, dh, ifgo, c_prev, c, alive, dc, dgates):
+def _step_backward(dy, dh, ifgo, c_prev, c, alive, dc, dgates):
     """The same step backward. dy, dh (B,H); ifgo (B,4H); c_prev, c (B,H); alive (B,)
     -> writes dgates (B,4H) and dc (B,H), in: of c, out: of c_prev"""
     B, H = dh.shape
-    one = dh.dtype.type(1)                  # 1 - o with a plain 1 would be computed in float64
     for b in range(B):
         if not alive[b]:
             dgates[b] = 0
             continue
-        i, f, g, o = ifgo[b, :H], ifgo[b, H : 2 * H], ifgo[b, 2 * H : 3 * H], ifgo[b, 3 * H :]
-        d = dgates[b]
-        di, df, dg, do = d[:H], d[H : 2 * H], d[2 * H : 3 * H], d[3 * H :]
-        dy_b, dh_b, dc_b, c_old, c_new = dy[b], dh[b], dc[b], c_prev[b], c[b]
-        for j in range(H):                  # h = o * tanh(c)
-            tanh_c, dh_j = tanh(c_new[j]), dh_b[j] + dy_b[j]
-            do[j] = dh_j * tanh_c * o[j] * (one - o[j])
-            dc_b[j] += dh_j * o[j] * (one - tanh_c * tanh_c)
-        for j in range(H):                  # c = f * c_prev + i * g, and the activations
-            di[j] = dc_b[j] * g[j] * i[j] * (one - i[j])
-            dg[j] = dc_b[j] * i[j] * (one - g[j] * g[j])
-        for j in range(H):
-            df[j] = dc_b[j] * c_old[j] * f[j] * (one - f[j])
-            dc_b[j] *= f[j]
+        g, d = ifgo[b], dgates[b]
+        gates_backward(dy[b], dh[b], g[:H], g[H : 2 * H], g[2 * H : 3 * H], g[3 * H :], c_prev[b], c[b],
+                       dc[b], d[:H], d[H : 2 * H], d[2 * H : 3 * H], d[3 * H :])  # fmt: skip
+
+
+# --- a row, for all rungs ------------------------------------------------------------------------------------------
+#
+# Several short loops, not one long one: each has few enough arrays for the compiler to vectorise.
+
+
+@inlined
+def gates_forward(i, f, g, o, c_prev, c, h):
+    """One row, some units. i, f, g, o, in: before activation, out: after -> writes c and h"""
+    n = len(c)
+    for j in range(n):
+        i[j] = sigmoid(i[j])
+    for j in range(n):
+        f[j] = sigmoid(f[j])
+    for j in range(n):
+        g[j] = tanh(g[j])
+    for j in range(n):
+        o[j] = sigmoid(o[j])
+    for j in range(n):
+        c[j] = f[j] * c_prev[j] + i[j] * g[j]
+    for j in range(n):
+        h[j] = o[j] * tanh(c[j])
+
+
+@inlined
+def gates_backward(dy, dh, i, f, g, o, c_prev, c, dc, di, df, dg, do):
+    """One row, some units: di, df, dg, do before activation are written; dc, in: of c, out: of c_prev"""
+    one = dh.dtype.type(1)                  # 1 - o with a plain 1 would be computed in float64
+    n = len(c)
+    for j in range(n):                      # h = o * tanh(c)
+        tanh_c, dh_j = tanh(c[j]), dh[j] + dy[j]
+        do[j] = dh_j * tanh_c * o[j] * (one - o[j])
+        dc[j] += dh_j * o[j] * (one - tanh_c * tanh_c)
+    for j in range(n):                      # c = f * c_prev + i * g, and the activations
+        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
+        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+    for j in range(n):
+        df[j] = dc[j] * c_prev[j] * f[j] * (one - f[j])
+        dc[j] *= f[j]

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .cpu_compile import compiled, inlined
+from .cpu_gates import gates_backward, gates_forward
 from .cpu_gemm import linear_dweight, linear_dx, linear_forward, pack, pack_transposed, threads_for_product
-from .cpu_math import sigmoid, tanh
 from .cpu_memory import empty, plain
 from .cpu_team import barrier, run, share
 from .cpu_threads import get_num_threads
@@ -200,7 +200,7 @@ def _forward(team, by_rows, gates, weight_hh, order, packed, lengths, h, c, y):
         for b in range(first_row, last_row):
             if t < lengths[b]:
                 ifgo, end = gates[t, b], min(stop, H)
-                _gates_forward(ifgo[0, start:stop], ifgo[1, start:stop], ifgo[2, start:stop], ifgo[3, start:stop],
+                gates_forward(ifgo[0, start:stop], ifgo[1, start:stop], ifgo[2, start:stop], ifgo[3, start:stop],
                                c[now, b, start:stop], c[new, b, start:stop], h[new, b, start:stop])
                 y[t, b, start:end] = h[new, b, start:end]
             else:
@@ -210,24 +210,6 @@ def _forward(team, by_rows, gates, weight_hh, order, packed, lengths, h, c, y):
                 y[t, b, start : min(stop, H)] = 0
         if not by_rows:                     # the next step needs everybody's h
             barrier(2 + t, members, counter)
-
-
-@inlined
-def _gates_forward(i, f, g, o, c_prev, c, h):
-    """One row, some units. i, f, g, o, in: before activation, out: after. Short loops: the compiler vectorises them."""
-    n = len(c)
-    for j in range(n):
-        i[j] = sigmoid(i[j])
-    for j in range(n):
-        f[j] = sigmoid(f[j])
-    for j in range(n):
-        g[j] = tanh(g[j])
-    for j in range(n):
-        o[j] = sigmoid(o[j])
-    for j in range(n):
-        c[j] = f[j] * c_prev[j] + i[j] * g[j]
-    for j in range(n):
-        h[j] = o[j] * tanh(c[j])
 
 
 @compiled
@@ -248,7 +230,7 @@ def _backward(team, by_rows, dy, c, gates, lengths, weight_hh, packed, dh, dc, d
         for b in range(first_row, last_row):
             if t < lengths[b]:
                 ifgo, d = gates[t, b], dgates[t, b]
-                _gates_backward(
+                gates_backward(
                     dy[t % len(dy), b, start:stop], dh[b, start:stop], ifgo[0, start:stop], ifgo[1, start:stop],
                     ifgo[2, start:stop], ifgo[3, start:stop], c[t, b, start:stop], c[t + 1, b, start:stop],
                     dc[b, start:stop], d[start:stop], d[H + start : H + stop], d[2 * H + start : 2 * H + stop],
@@ -268,20 +250,3 @@ def _backward(team, by_rows, dy, c, gates, lengths, weight_hh, packed, dh, dc, d
                 multiply_strip(bottom - top, vectors, min(KC, K - k), A, B_k, OUT, OUT)
         if not by_rows:
             barrier(2 * (T - 1 - t) + 3, members, counter)
-
-
-@inlined
-def _gates_backward(dy, dh, i, f, g, o, c_prev, c, dc, di, df, dg, do):
-    """One row, some units: di, df, dg, do before activation are written; dc, in: of c, out: of c_prev"""
-    one = dh.dtype.type(1)                  # 1 - o with a plain 1 would be computed in float64
-    n = len(c)
-    for j in range(n):                      # h = o * tanh(c)
-        tanh_c, dh_j = tanh(c[j]), dh[j] + dy[j]
-        do[j] = dh_j * tanh_c * o[j] * (one - o[j])
-        dc[j] += dh_j * o[j] * (one - tanh_c * tanh_c)
-    for j in range(n):                      # c = f * c_prev + i * g, and the activations
-        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
-        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
-    for j in range(n):
-        df[j] = dc[j] * c_prev[j] * f[j] * (one - f[j])
-        dc[j] *= f[j]

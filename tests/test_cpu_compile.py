@@ -20,7 +20,7 @@ def thrice(x):
 """
 FIRST_LAYER = """if True:
     import time
-    start = time.perf_counter()
+    start = time.process_time()
     import numpy as np
     import minilstm_kernels
     lstm = minilstm_kernels.load("cpu")
@@ -29,7 +29,7 @@ FIRST_LAYER = """if True:
     weight_ih, weight_hh, bias = (np.ones(s, np.float32) for s in ((4 * H, I), (4 * H, H), 4 * H))
     y, h, c, saved = lstm.layer_forward(x, weight_ih, weight_hh, bias, state, state)
     lstm.layer_backward(y, h, c, saved, x, weight_ih, weight_hh)
-    print(time.perf_counter() - start)
+    print(time.process_time() - start)
 """
 
 
@@ -80,7 +80,7 @@ def test_no_machine_code_outlives_the_source_of_what_it_calls(tmp_path):
 
 
 def test_with_what_was_kept_the_first_call_takes_a_moment_and_says_nothing():
-    """A second at most on an idle machine; here others may be at work."""
+    """Seconds of the processor, imports included; how long they take by the clock depends on who else is at work."""
     fresh_python(FIRST_LAYER)
     seconds, said = fresh_python(FIRST_LAYER)
-    assert said == "" and float(seconds) < 3
+    assert said == "" and float(seconds) < 2
