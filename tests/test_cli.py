@@ -366,8 +366,9 @@ def test_out_of_memory(place, error, said, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(f"ulmfit.{place}", fail)
-    answer = ulmfit(*command)
-    assert (answer.code, answer.err) == (1, f"error: {said}{remedy}\n")
+    for options in ([], ["--threads", "1"]):
+        answer = ulmfit(*options, *command)
+        assert (answer.code, answer.err) == (1, f"error: {said}{remedy}\n")
 
 
 # --- predicting
