@@ -52,7 +52,7 @@ def change(path, key, value):
 
 
 @pytest.mark.parametrize("key, value, verdict", [
-    (None, None, "silent"), ("totals", '{"n": 7}', "silent"), ("step", "5", "silent"), ("step", "x", "before"),
+    (None, None, "silent"), ("totals", '{"n": 7}', "silent"), ("step", "5", "before"), ("step", "x", "before"),
     ("origin", "x", "error"),
 ])  # fmt: skip
 def test_the_judge_of_damages_sees_what_was_not_saved(key, value, verdict, trained):
