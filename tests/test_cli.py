@@ -453,6 +453,12 @@ def test_a_reader_that_leaves_early_is_no_error(tiny_run, tmp_path):
     leave(process)
 
 
+def test_answers_may_go_to_a_device(tiny_run):
+    process = start("predict", "who is it ?", "--model", tiny_run, "--out", "/dev/stdout")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "") and out.endswith("\twho is it ?\n")
+
+
 def test_a_run_that_nobody_reads_any_more_stops_in_silence_and_goes_on(tiny_data, tiny_run, tmp_path):
     """`ulmfit run ... | head -1`; --resume where it was enough, the same command where it never began"""
     files = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv", "--pretrain-text", tiny_data / "text.txt"]
