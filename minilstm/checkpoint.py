@@ -3,8 +3,8 @@
 The library reads these files, and is not safe enough to write them: safetensors 0.8 writes wrong numbers for arrays
 that are not C-contiguous, without a word (its issue #825), takes no notice of a flipped byte, gives the file mode 0600,
 needs four times the arrays' memory, and panics where there is not so much. So they are written here, an array after
-the other, with a sha256 over all that the file says in its metadata; what was written is read back, and the file
-appears under its name all at once or not at all.
+the other, with a sha256 over all that the file says in its metadata; what was written is read back, from the disk where
+the system has a way to ask for that, and the file appears under its name all at once or not at all.
 """
 
 import errno
@@ -86,8 +86,12 @@ def load_arrays(path):
 
 
 def _read_back(temporary, parts):
-    """Raise OSError where the disk does not return what was written."""
+    """Raise OSError where the file reads back otherwise than it was written. On Linux it comes from the disk, as the
+    system is asked to drop what it keeps of it in memory, which it may decline; elsewhere it comes from that memory.
+    Nobody promises that a disk's own cache is not what answers."""
     with open(temporary, "rb") as f:
+        if hasattr(os, "posix_fadvise"):  # not on macOS, nor on Windows; only what fsync has written goes
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         same = all(np.array_equal(np.fromfile(f, np.uint8, part.size), part) for part in parts) and not f.read(1)
     if not same:
         raise OSError(errno.EIO, "what was written there reads back otherwise; check the disk, or use another")

@@ -10,8 +10,9 @@ BLAS gets all n.
 
 Unless something is set, the kernels use the processors of this process, but no more than OMP_NUM_THREADS or
 OPENBLAS_NUM_THREADS say, and the BLAS is left as it is: a program that multiplies with NumPy between the layers should
-call `set_num_threads()` once, or its layers may take twice as long. `ulmfit` does so when it starts. Results do not
-depend on it: the kernels give the same bits for any number of threads.
+call `set_num_threads()` once, or its layers may take twice as long. `ulmfit` does so when it starts. Where the
+compiled kernels run, results do not depend on it: they give the same bits for any number of threads. A BLAS does not:
+where NumPy's does the products, another number of threads may round otherwise.
 """
 
 from contextlib import contextmanager

@@ -47,6 +47,23 @@ MEMBERS = {  # of which a model of fastai has none, and a corpus takes the texts
 }
 
 
+def record(keyword, value):
+    """One of a pax header, which begins with its own length."""
+    rest = f" {keyword}={value}\n"
+    return next(f"{n}{rest}" for n in range(9999) if n == len(f"{n}{rest}")).encode()
+
+
+RECORDS = {  # of the pax header before a member
+    "a length of 20 digits": b"9" * 20 + b" a=b\n",
+    "holes that are no numbers": record("GNU.sparse.map", "x,y"),
+    "a size of 5,000 digits": record("GNU.sparse.size", "9" * 5000),
+}
+
+
+def pax(path, content):
+    return tar(path, ({"name": "x", "type": tarfile.XHDTYPE}, content), ({"name": "a"}, b""), good=False)
+
+
 def with_paths(place, fields):
     return {k: v.replace("{outside}", str(place.outside)) if isinstance(v, str) else v for k, v in fields.items()}
 
@@ -81,8 +98,14 @@ def tars():
         yield Case("tar", f"{kind}: a terabyte of holes", sparse, command, holes)
         yield Case("tar", f"{kind}: headers for headers", lambda place: put(
             place, "fwd.tar", hostile.tar_of_names(3000)), command, "damaged or incomplete")  # fmt: skip
+        for name, content in RECORDS.items():
+            yield Case("tar", f"{kind}: {name}", lambda place, c=content: pax(
+                place.inside / "fwd.tgz", c), command, "damaged or incomplete")  # fmt: skip
         yield Case("tar", f"{kind}: 150 MB of zeros", lambda place: tar(
             place.inside / "fwd.tgz", ({"name": "a.pth"}, bytes(150 * 10**6)), good=False), command, zeros, apart=True)
+    empty = tarfile.TarInfo("a").tobuf()
+    yield Case("tar", "corpus: 190,000 members in half a megabyte", lambda place: put(
+        place, "x.tgz", gzip.compress(empty * 190_000)), CORPUS, "has over 2", apart=True)  # fmt: skip
     yield Case("tar", "corpus: names with escape codes", lambda place: tar(
         place.inside / "x.tgz", ({"name": f"{COLOUR}\n\x9b2J"}, b"caf\xe9"), good=False), CORPUS, r"\x9b2J:1: ")
 

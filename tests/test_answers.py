@@ -6,8 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from ulmfit.commands.answers import _write_predictions, check_output, read_texts
+from ulmfit.commands.answers import _write_predictions, predict_texts, read_texts
 from ulmfit.errors import InputError
+from ulmfit.predictor import Predictor
 
 OPTIONS = {"text_column": "text", "encoding": "utf-8"}
 
@@ -42,21 +43,6 @@ def test_a_blank_argument_is_no_text(arguments, which):
         read_texts(arguments, **OPTIONS)
 
 
-@pytest.mark.parametrize("name", ["new.csv", "old.csv"])
-def test_an_output_file_may_be_new_or_old(name, tmp_path):
-    (tmp_path / "old.csv").write_text("x")
-    check_output(tmp_path / name, ["a text", str(tmp_path / "other.csv")])
-    assert (tmp_path / "old.csv").read_text() == "x"  # not before there is something to write
-    assert [p.name for p in tmp_path.iterdir()] == ["old.csv"]
-
-
-def test_an_output_file_is_not_the_input_under_another_name(tmp_path):
-    (tmp_path / "t.csv").write_text("text\nx\n")
-    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
-    with pytest.raises(InputError, match="is the file with the texts"):
-        check_output(tmp_path / "link.csv", [str(tmp_path / "t.csv")])
-
-
 @pytest.mark.parametrize("text", ["a", 'a"b', "a,b", "a\nb", "a\rb", "a\r\nb", "", " a ", "😀", "\t"])
 def test_csv_gives_every_text_and_label_back(text):
     f, probabilities = io.StringIO(), np.array([[0.25, 0.75]])
@@ -64,6 +50,22 @@ def test_csv_gives_every_text_and_label_back(text):
     [header, row] = csv.reader(io.StringIO(f.getvalue(), newline=""))
     assert header == ["text", "predicted", "p_x", f"p_y{text}"]
     assert row == [text, f"y{text}", "0.250000", "0.750000"]
+
+
+def test_answers_that_are_broken_off_leave_those_that_were_there(tmp_path, monkeypatch):
+    class Classes:
+        classes = ["x", "y"]
+
+        def predict_proba(self, texts):
+            return np.full((len(texts), 2), 0.5)
+
+    (out := tmp_path / "out").write_text("old")
+    monkeypatch.setattr(Predictor, "load", lambda *_: Classes())
+    with pytest.raises(AttributeError):
+        predict_texts(["a", None], "run", None, "text", out)  # the second one cannot be written
+    assert out.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["out"]
+    predict_texts(["a"], "run", None, "text", out)
+    assert out.read_text() == "x\t0.5000\ta\n"
 
 
 @pytest.mark.parametrize("format, lines", [("text", 0), ("csv", 1), ("jsonl", 0)])

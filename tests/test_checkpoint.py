@@ -187,6 +187,25 @@ def test_what_the_disk_made_of_it_is_read_back(path, monkeypatch):
         assert e.value.filename == str(path) and os.listdir(path.parent) == []
 
 
+def test_it_is_read_back_from_the_disk_where_the_system_can(path, monkeypatch):
+    """What is in the cache can be dropped once it is written, and has to be before it is read."""
+    done = []
+    for module, name in ((os, "fsync"), (os, "posix_fadvise"), (np, "fromfile")):
+        original = getattr(module, name)
+
+        def note(*args, name=name, call=original):
+            done.append((name, args[1:]))
+            return call(*args)
+
+        monkeypatch.setattr(module, name, note)
+    save_arrays(path, {"a": np.ones(99)})
+    assert [name for name, _ in done[:3]] == ["fsync", "posix_fadvise", "fromfile"]
+    assert done[1][1] == (0, 0, os.POSIX_FADV_DONTNEED)  # of the whole file
+    monkeypatch.delattr("os.posix_fadvise")
+    save_arrays(path, {"a": np.zeros(99)})
+    assert not load_arrays(path)[0]["a"].any()
+
+
 def test_a_file_is_the_librarys_but_for_the_order_of_the_metadata(path):
     from safetensors.numpy import load, save
 

@@ -134,6 +134,29 @@ def test_a_checkpoint_that_cannot_be_read_is_as_a_damaged_one(error, checkpoints
     assert error.strerror in warning and str(of_step(checkpoints, 6)) in warning
 
 
+@pytest.mark.parametrize("other", [2, 4])
+def test_an_older_one_under_the_newest_name_is_as_a_damaged_one(other, checkpoints, capsys):
+    """A backup that somebody has put back, say."""
+    saved(checkpoints, lm_task, (2,))
+    older = of_step(checkpoints, 2).read_bytes()
+    states = saved(checkpoints, lm_task)
+    of_step(checkpoints, 6).write_bytes(older if other == 2 else of_step(checkpoints, 4).read_bytes())
+    step, _, arrays = restored(checkpoints)
+    assert step == 4
+    same_bits(arrays, states[4])
+    said = f"warning: {of_step(checkpoints, 6)}: holds stage-0000000{other}: another file was put in its place; using"
+    assert capsys.readouterr().err == f"{said} stage-00000004.safetensors\n"
+
+
+def test_where_two_were_exchanged_one_error_names_both(checkpoints):
+    saved(checkpoints, lm_task)
+    of_step(checkpoints, 6).rename(checkpoints.folder / "x")
+    of_step(checkpoints, 4).rename(of_step(checkpoints, 6))
+    (checkpoints.folder / "x").rename(of_step(checkpoints, 4))
+    with pytest.raises(InputError, match="^no good checkpoint .*6.*: holds stage-0*4: .*4.*: holds stage-0*6"):
+        restored(checkpoints)
+
+
 FOREIGN = {
     "no metadata": {},
     "no number": {"step": "six", "totals": "{}", "origin": ""},

@@ -366,8 +366,9 @@ def test_out_of_memory(place, error, said, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(f"ulmfit.{place}", fail)
-    answer = ulmfit(*command)
-    assert (answer.code, answer.err) == (1, f"error: {said}{remedy}\n")
+    for options in ([], ["--threads", "1"]):
+        answer = ulmfit(*options, *command)
+        assert (answer.code, answer.err) == (1, f"error: {said}{remedy}\n")
 
 
 # --- predicting
@@ -450,6 +451,12 @@ def test_a_reader_that_leaves_early_is_no_error(tiny_run, tmp_path):
     process = start("predict", tmp_path / "many.txt", "--model", tiny_run)
     assert process.stdout.readline().endswith("\twho is the poet of the red river ?\n")
     leave(process)
+
+
+def test_answers_may_go_to_a_device(tiny_run):
+    process = start("predict", "who is it ?", "--model", tiny_run, "--out", "/dev/stdout")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "") and out.endswith("\twho is it ?\n")
 
 
 def test_a_run_that_nobody_reads_any_more_stops_in_silence_and_goes_on(tiny_data, tiny_run, tmp_path):

@@ -222,7 +222,7 @@ def test_a_range_test_is_that_of_the_cpu(stage, tiny_run, tiny_data, tmp_path, m
             "--high", 0.01, "--out", picture, "--device", device,
         )  # fmt: skip
         assert answer.code == 0 and set(brought) == {device}, answer.err
-        rows.append([json.loads(line) for line in picture.with_suffix(".jsonl").read_text().splitlines()])
+        rows.append([json.loads(line) for line in picture.with_suffix(".png.jsonl").read_text().splitlines()])
     assert len(rows[0]) == 6
     for one, other in zip(*rows, strict=True):
         assert one == pytest.approx(other, rel=1e-4)

@@ -96,6 +96,17 @@ def test_a_sparse_member_is_refused_by_name(form, tmp_path):
     assert "x.tar/wiki_00: is a file with holes" in refusal(read_corpus, tmp_path / "x.tar")
 
 
+@pytest.mark.parametrize("n, zipped, says", [
+    (10, True, "no documents"), (11, True, "x.tgz: has over 10 members in 1"), (300, False, "no documents"),
+])  # fmt: skip
+def test_a_tar_file_has_as_many_members_as_its_size_allows(n, zipped, says, tmp_path, monkeypatch):
+    """Empty members take gzip two bytes each; IMDb's 100,000 texts are ten times as long as they need be, and more."""
+    monkeypatch.setattr(files, "MAX_MEMBERS", 10)
+    content = tarfile.TarInfo("a").tobuf() * n + bytes(1024)
+    assert says in refusal(read_corpus, write(tmp_path, "x.tgz", gzip.compress(content) if zipped else content))
+    assert 100_000 * files.MIN_MEMBER < 84_125_825 / 10  # the bytes of IMDb's archive
+
+
 def test_a_number_is_no_path_and_the_file_of_that_number_stays_open(tmp_path):
     with open(write(tmp_path, "t", "text")) as file:
         for read in (check_readable, read_plain_text, read_imdb):

@@ -150,14 +150,33 @@ def test_no_command_is_told_of_options_that_it_has_not(tiny_data, tiny_run, tmp_
 
 
 def test_the_smallest_limit_counts(tmp_path, monkeypatch):
-    def container(limit, used):
-        (tmp_path / "limit").write_text(limit), (tmp_path / "used").write_text(used)
-        monkeypatch.setattr(memory, "CGROUPS", {tmp_path / "limit": tmp_path / "used", "/no/such": "/file"})
-        return memory.free_memory()
-
-    assert container("5000\n", "3000\n") == 2000 and container("5", "6") == 0
+    container = container_in(tmp_path, monkeypatch)
+    assert container("5000\n", "3000\n") == 2000 and container("5", "6") == 0 and container("5000", "0") == 5000
     machine = container("max\n", "3000\n")
     assert 10**7 < machine < 10**14 and container(str(2**63), "3000") == pytest.approx(machine, rel=0.2)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_files_that_the_system_keeps_in_memory_take_none_away(version, tmp_path, monkeypatch):
+    """Both versions of cgroups count them as used; of other lines with a like name, or of none, nothing is taken."""
+    container = container_in(tmp_path, monkeypatch, version)
+    name = ("inactive_file", "total_inactive_file")[version]
+    assert container("5000", "3000", f"anon 900\n{name} 2500\nactive_file 70\n") == 4500
+    for other in ("", f"x_{name} 2500\n", f"{name}\n", "\xff"):
+        assert container("5000", "3000", other) == 2000
+
+
+def container_in(folder, monkeypatch, version=0):
+    """free_memory() where a container's files say so."""
+    _, *names = memory.CGROUPS[version]
+    monkeypatch.setattr(memory, "CGROUPS", [(folder, *names), ("/no/such", *names)])
+
+    def free(limit, used, stat=None):
+        for name, text in zip((*names[:2], "memory.stat"), (limit, used, stat), strict=True):
+            (folder / name).unlink(missing_ok=True) if text is None else (folder / name).write_text(text)
+        return memory.free_memory()
+
+    return free
 
 
 LIMITED = """if True:

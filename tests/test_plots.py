@@ -1,6 +1,7 @@
 """Curves of a run as PNG."""
 
 import json
+import resource
 import struct
 import sys
 
@@ -110,6 +111,25 @@ def test_a_range_test_shows_the_losses_over_the_rates_and_what_was_found(found, 
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names[:2] == ["each step", "smoothed"] and names[-1] == "the recipe's: 0.03"
     assert axes.get_xscale() == "log" and axes.get_title() == "classify" and "rate" in axes.get_xlabel()
+
+
+@pytest.mark.parametrize("draw", [
+    lambda path: plot_run(write_log(path.parent, pretrain=3)),
+    lambda path: plot_range(STEPS, Suggestions(None, None), 0.01, "t", path),
+    lambda path: plot_rates([Panel("t", "step", range(2), {"a": [1, 2]})], path),
+])  # fmt: skip
+def test_a_picture_that_finds_no_room_leaves_the_one_before(draw, tmp_path):
+    """The system refuses to write more than so many bytes of a file."""
+    (path := tmp_path / "curves.png").write_text("old")
+    write_log(tmp_path, pretrain=3)
+    before, (soft, hard) = sorted(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError) as e:
+            draw(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert e.value.filename == str(path) and path.read_text() == "old" and sorted(tmp_path.iterdir()) == before
 
 
 def test_what_explodes_leaves_the_picture(drawn, tmp_path):

@@ -1,11 +1,14 @@
 """`ulmfit lr-find` and `ulmfit plot schedule`, end to end, and what can go wrong with them."""
 
 import json
+import resource
 import sys
 
 import numpy as np
 import pytest
 from cli_helpers import is_refused, succeeds, tiny, ulmfit
+
+from ulmfit.lr_find import RangeStep
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ALL = ("matplotlib.figure", "matplotlib.backends.backend_agg")
@@ -32,11 +35,11 @@ def find(tiny_data, tiny_run, stage, out, *options):
 def test_a_range_test_leaves_a_picture_numbers_and_a_suggestion(stage, tiny_data, tiny_run, tmp_path):
     answer = succeeds(*find(tiny_data, tiny_run, stage, tmp_path / "lr.png", "--low", "1e-4"))
     assert (tmp_path / "lr.png").read_bytes().startswith(PNG)
-    steps = rows(tmp_path / "lr.jsonl")
+    steps = rows(tmp_path / "lr.png.jsonl")
     assert [s["step"] for s in steps] == list(range(len(steps))) and steps[0]["lr"] == pytest.approx(1e-4)
     assert f"{len(steps)} steps of {stage}; " in answer.out
-    assert all(p in answer.out for p in ("steepest descent", "a tenth of", "the recipe's rate", "lr.jsonl", "lr.png"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["lr.jsonl", "lr.png"]
+    assert all(p in answer.out for p in ("steepest descent", "a tenth of", "the recipe's rate", "png.jsonl, picture"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lr.png", "lr.png.jsonl"]
 
 
 def test_a_range_test_changes_no_model_and_is_the_same_for_the_same_seed(tiny_data, tiny_run, tmp_path):
@@ -44,7 +47,7 @@ def test_a_range_test_changes_no_model_and_is_the_same_for_the_same_seed(tiny_da
     before = model.read_bytes()
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / f"{name}.png", "--seed", seed))
-    a, b, c = (rows(tmp_path / f"{name}.jsonl") for name in "abc")
+    a, b, c = (rows(tmp_path / f"{name}.png.jsonl") for name in "abc")
     assert a == b != c and model.read_bytes() == before
 
 
@@ -55,7 +58,7 @@ def test_a_range_test_changes_no_model_and_is_the_same_for_the_same_seed(tiny_da
 def test_it_says_how_it_ended(steps, low, high, said, tiny_data, tiny_run, tmp_path):
     options = ["--steps", steps, "--low", low, "--high", high]
     answer = succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png", *options))
-    assert said in answer.out and (len(rows(tmp_path / "lr.jsonl")) < steps) == ("exploded at" in said)
+    assert said in answer.out and (len(rows(tmp_path / "lr.png.jsonl")) < steps) == ("exploded at" in said)
 
 
 def test_too_few_rates_to_tell_from(tiny_data, tiny_run, tmp_path):
@@ -68,7 +71,7 @@ def test_too_few_rates_to_tell_from(tiny_data, tiny_run, tmp_path):
 def test_from_random_weights(tiny_data, tiny_run, tmp_path):
     """The classifier's first loss is then about that of guessing among three classes."""
     succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png", "--pretrained", "none"))
-    assert rows(tmp_path / "lr.jsonl")[0]["loss"] == pytest.approx(np.log(3), rel=0.5)
+    assert rows(tmp_path / "lr.png.jsonl")[0]["loss"] == pytest.approx(np.log(3), rel=0.5)
 
 
 def test_only_the_head_where_the_recipe_says_so(tiny_data, tiny_run, tmp_path):
@@ -76,7 +79,7 @@ def test_only_the_head_where_the_recipe_says_so(tiny_data, tiny_run, tmp_path):
     for plan in ("last", "full"):
         out = tmp_path / f"{plan}.png"
         succeeds(*find(tiny_data, tiny_run, "classify", out, "--set", f"classify.unfreezing={plan}"))
-    last, full = (rows(tmp_path / f"{plan}.jsonl") for plan in ("last", "full"))
+    last, full = (rows(tmp_path / f"{plan}.png.jsonl") for plan in ("last", "full"))
     assert last[0]["loss"] == full[0]["loss"] and last[-1]["loss"] != full[-1]["loss"]
 
 
@@ -84,7 +87,7 @@ def test_without_matplotlib_the_numbers_are_there(tiny_data, tiny_run, tmp_path,
     monkeypatch.setitem(sys.modules, ALL[0], None)
     answer = succeeds(*find(tiny_data, tiny_run, "finetune", tmp_path / "lr.png"))
     assert "no picture: matplotlib is not installed" in answer.out and "minilstm[plot]" in answer.out
-    assert [p.name for p in tmp_path.iterdir()] == ["lr.jsonl"] and len(rows(tmp_path / "lr.jsonl")) > 10
+    assert [p.name for p in tmp_path.iterdir()] == ["lr.png.jsonl"] and len(rows(tmp_path / "lr.png.jsonl")) > 10
 
 
 LR_FIND = {
@@ -102,7 +105,7 @@ LR_FIND = {
     "no folder": (["lr-find", "trec6", "--out", "no/lr.png"], ["there is no folder no"]),
     "a folder": (["lr-find", "trec6", "--out", "folder.png"], ["is a folder"]),
     "no place for files": (["lr-find", "trec6", "--out", "/proc/lr.png"], ["--out /proc/lr.png: cannot be written"]),
-    "no place for the numbers": (["lr-find", "trec6", "--out", "numbers.png"], ["numbers.jsonl: cannot be written"]),
+    "no place for the numbers": (["lr-find", "trec6", "--out", "n.png"], ["--out n.png.jsonl: cannot be written"]),
     "GPU": (["lr-find", "trec6", "--device", "cuda"], ["--device cuda"]),
     "data set": (["lr-find", "trec7"], ["unknown data set 'trec7'"]),
     "text": (["lr-find", "--stage", "pretrain", "--text", "no.txt"], ["no.txt"]),
@@ -113,10 +116,46 @@ LR_FIND = {
 @pytest.mark.parametrize("arguments, parts", LR_FIND.values(), ids=LR_FIND)
 def test_a_wrong_range_test(arguments, parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in ("folder.png", "numbers.jsonl"):
+    for folder in ("folder.png", "n.png.jsonl"):
         (tmp_path / folder).mkdir()
     is_refused(ulmfit(*arguments), *parts)
-    assert {p.name for p in tmp_path.iterdir()} == {"folder.png", "numbers.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.png", "n.png.jsonl"}
+
+
+@pytest.mark.parametrize("stage, source, out", [
+    ("classify", "data.png.jsonl", "data.png"), ("pretrain", "text.png", "text.png"),
+    ("pretrain", "text.png.jsonl", "text.png"),
+])  # fmt: skip
+def test_no_source_is_written_over(stage, source, out, tmp_path):
+    (tmp_path / source).write_text(said := '{"text": "x", "label": "y"}\n')
+    given = [tmp_path / source] if stage == "classify" else ["--text", tmp_path / source]
+    is_refused(ulmfit("lr-find", "--stage", stage, *given, "--out", tmp_path / out), "is the file with the texts")
+    assert (tmp_path / source).read_text() == said and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_table_beside_the_picture_stays(tiny_data, tiny_run, tmp_path):
+    """Of the name that the numbers once had."""
+    (tmp_path / "lr.jsonl").write_text("precious")
+    succeeds(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png", "--steps", 5))
+    assert (tmp_path / "lr.jsonl").read_text() == "precious"
+
+
+def test_numbers_that_find_no_room_leave_those_that_were_there(tiny_data, tiny_run, tmp_path, monkeypatch):
+    """The system refuses to write more than so many bytes of a file."""
+    (tmp_path / "lr.png.jsonl").write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full(*_, **__):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        return [RangeStep(n, 0.1, 2.0, 2.0) for n in range(20)]
+
+    monkeypatch.setattr("ulmfit.commands.rate_answers.range_test", full)
+    try:
+        answer = ulmfit(*find(tiny_data, tiny_run, "classify", tmp_path / "lr.png"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    is_refused(answer, f"{tmp_path}/lr.png.jsonl: File too large", code=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["lr.png.jsonl"] and (tmp_path / "lr.png.jsonl").read_text() == "old"
 
 
 def test_a_classifier_is_nothing_to_start_from(tiny_data, tiny_run, tmp_path):

@@ -249,6 +249,8 @@ def test_the_log_has_one_object_a_step(tmp_path):
         "stage": "pretrain", "step": 1, "epoch": 0.5, "loss": 0.1234568, "lr": 0.01, "grad_norm": 2.0,
         "tokens": 30, "seconds": 0.1, "penalty": 0.0, "skipped": None,
     }  # fmt: skip
+    run.log("pretrain", entry(2, loss=123456.789)._replace(lr=1.23456789e-9))
+    assert (logged(tmp_path)[2]["loss"], logged(tmp_path)[2]["lr"]) == (123456.8, 1.234568e-9)  # seven digits of each
     run.close()
 
 

@@ -96,9 +96,13 @@ def _read(path):
     arrays, metadata = load_arrays(path)
     try:
         step, totals = int(metadata["step"]), json.loads(metadata["totals"])
-        return arrays, {"step": step, "totals": {**totals}, "origin": metadata["origin"]}
+        found = {"step": step, "totals": {**totals}, "origin": metadata["origin"]}
+        name = f"{metadata['stage']}-{step:08d}"
     except (KeyError, ValueError, TypeError, RecursionError) as e:
         raise CheckpointError(f"{path}: not a checkpoint of a run ({type(e).__name__}: {e})") from e
+    if path.stem != name:
+        raise CheckpointError(f"{path}: holds {name}: another file was put in its place")
+    return arrays, found
 
 
 def _flatten(params, optimizer, carry):

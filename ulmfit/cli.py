@@ -59,8 +59,8 @@ app = typer.Typer(
 @app.callback()
 def _options(
     threads: option(
-        int, "Threads to compute with; 0: one for every processor that it may use. Results do not depend on it.",
-        "--threads", min=0,
+        int, "Threads to compute with; 0: one for every processor that it may use. Where the compiled kernels run, "
+        "results do not depend on it.", "--threads", min=0,
     ) = 0,
     version: option(bool, "Version and commit.", "--version", callback=_print_version, is_eager=True) = False,
 ):  # fmt: skip
@@ -96,8 +96,9 @@ def main(argv=None) -> int:
     except StepTooLarge as e:
         return _say(f"out of memory: {e}", 1)
     except MemoryError as e:
-        stage = arguments[0] if arguments[0] in ("pretrain", "finetune") else "classify"
-        remedy = f"; a smaller batch_size helps, e.g. --set {stage}.batch_size=16" if arguments[0] in TRAIN else ""
+        command = next((a for a in arguments if a in typer.main.get_command(app).commands), None)
+        stage = command if command in ("pretrain", "finetune") else "classify"
+        remedy = f"; a smaller batch_size helps, e.g. --set {stage}.batch_size=16" if command in TRAIN else ""
         return _say("out of memory" + (f" ({e})" if str(e) else "") + remedy, 1)
     except OSError as e:
         return _say(f"{e.filename or 'the system'}: {e.strerror or e}", 1)

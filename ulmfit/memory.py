@@ -18,10 +18,11 @@ from .ahead import trains_ahead
 from .errors import StepTooLarge
 
 ROOM_LEFT = 0.8  # of what is free: batches differ in length, and the optimiser's moments come with the first step
-CGROUPS = {  # files of a container's limit, and of what it uses
-    "/sys/fs/cgroup/memory.max": "/sys/fs/cgroup/memory.current",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-}
+CGROUPS = (  # a container's folder; in it the files of its limit and of what it uses, and what memory.stat calls cached
+    # files that nobody has asked for lately: they count as used, and are given up where memory is short
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def release():
 def free_memory() -> int | None:
     """Bytes that this process may still take, as far as the system says: of the machine's memory, of its container's,
     and of its own limit."""
-    found = [(_number(limit), _number(used)) for limit, used in CGROUPS.items()]
+    found = [_container(*files) for files in CGROUPS]
     try:
         import resource
 
@@ -127,6 +128,17 @@ def free_memory() -> int | None:
         pass
     free = [limit - used for limit, used in found if limit is not None and used is not None]
     return max(0, min(free)) if free else None
+
+
+def _container(folder, limit, used, cached):
+    """-> its limit, and what of its memory it could not give up; None for what it does not say"""
+    limit, used, stat = (Path(folder, name) for name in (limit, used, "memory.stat"))
+    try:
+        idle = int(dict(line.split() for line in stat.read_text().splitlines())[cached])
+    except (OSError, KeyError, ValueError):
+        idle = 0
+    used = _number(used)
+    return _number(limit), used and used - idle
 
 
 def _number(path) -> int | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .run_dir import LOG, read_log
-from .saving import errors_name
+from .saving import answer_file
 
 CURVES = "curves.png"  # of a run
 NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
@@ -22,6 +22,11 @@ def new_figure(width, height):
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _save(figure, path):
+    with answer_file(path, "xb") as f:
+        figure.savefig(f, format="png", dpi=110)
 
 
 def plot_run(run) -> Path | None:
@@ -45,10 +50,8 @@ def plot_run(run) -> Path | None:
         axes[1, column].set_xlabel("step")
     axes[0, 0].set_ylabel("loss (nats)")
     axes[1, 0].set_ylabel("learning rate, top group")
-    path = run / CURVES
-    with errors_name(path):
-        figure.savefig(path, dpi=110)
-    return path
+    _save(figure, run / CURVES)
+    return run / CURVES
 
 
 def marked(values):
@@ -82,7 +85,7 @@ def plot_range(steps, suggestions, recipe_lr, title, path) -> bool:
     axes.set_ylim(low - 0.1 * (high - low + 0.1), high + 0.5 * (high - low + 0.1))  # what explodes leaves the picture
     axes.set(xscale="log", xlabel="learning rate of the top layer group", ylabel="loss (nats)", title=title)
     axes.legend()
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
     return True
 
 
@@ -107,5 +110,5 @@ def plot_rates(panels, path) -> bool:
         axes.set(title=panel.title, xlabel=panel.unit, ylabel="learning rate")
         axes.set_ylim(bottom=0)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
     return True

@@ -150,7 +150,7 @@ class RunDirectory:
         """Append one step's StepLog."""
         self.held()  # before every line: what is added to a folder of another run is never noticed there
         row = _json_numbers({"stage": stage, **entry._asdict()})
-        line = json.dumps({k: round(v, 7) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
+        line = json.dumps({k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in row.items()}) + "\n"
         path = self.path / LOG
         with errors_name(path), open(path, "a", encoding="utf-8") as f:  # opened anew: a run may end anywhere
             f.write(line)

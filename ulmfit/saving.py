@@ -1,5 +1,5 @@
-"""Text files that appear whole or not at all, whatever happens while they are written; and what is left of those that
-did not. For arrays that is minilstm.save_arrays.
+"""Files that appear whole or not at all, whatever happens while they are written; and what is left of those that did
+not. For arrays that is minilstm.save_arrays.
 
 Both write into `.NAME.PROCESS.tmp` beside the file, flush that to the disk and then give it its name. A process that
 dies on the way leaves it behind; the next run sweeps it up.
@@ -9,6 +9,8 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .errors import InputError
 
 LEFT_OVER = re.compile(r"\..+\.\d+\.tmp")
 
@@ -23,15 +25,26 @@ def errors_name(path):
         raise
 
 
+def temporary_of(path) -> Path:
+    return Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+
+
 def save_text(path, text):
     """Write `text` to `path`, durably and all at once, its mode following the umask. Raises OSError, of this path."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with new_file(path, "x", encoding="utf-8") as f:
+        f.write(text)
+
+
+@contextmanager
+def new_file(path, mode, **options):
+    """An open file, to be written within (mode "x" or "xb"), which then is at `path`, durably and all at once; where
+    anything is raised there is what was there before. Raises OSError, of this path."""
+    path, temporary = Path(path), temporary_of(path)
     try:
         with errors_name(path):
             temporary.unlink(missing_ok=True)
-            with open(temporary, "x", encoding="utf-8") as f:  # never through a link that somebody has put there
-                f.write(text)
+            with open(temporary, mode, **options) as f:  # never through a link that somebody has put there
+                yield f
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(temporary, path)
@@ -39,6 +52,38 @@ def save_text(path, text):
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def is_written_through(path) -> bool:
+    """Whether a name stands for something else, which has to stay: a link (as /dev/stdout is), a pipe, a device."""
+    return os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def check_output(path, sources=()):
+    """Before any work: can this answer be written, and is it none of the files that are read? What is there stays."""
+    if os.path.isfile(path) and any(os.path.isfile(s) and os.path.samefile(s, path) for s in sources):
+        raise InputError(f"--out {path}: is the file with the texts, which would be lost; name another")
+    try:
+        if Path(path).is_fifo():  # its reader would take it for the end when it is closed again
+            return
+        if os.path.lexists(path):
+            open(path, "ab").close()
+        if not is_written_through(path):  # its folder may take no new files, or no name so long
+            probe = temporary_of(path)
+            probe.unlink(missing_ok=True), probe.touch(), probe.unlink()
+    except OSError as e:
+        raise InputError(f"--out {path}: cannot be written ({e.strerror}); name another file") from e
+
+
+@contextmanager
+def answer_file(path, mode, **options):
+    """What a user has named for an answer, open: a new file, or what the name stands for, written as it comes."""
+    if is_written_through(path):
+        with errors_name(path), open(path, mode.replace("x", "w"), **options) as f:
+            yield f
+    else:
+        with new_file(path, mode, **options) as f:
+            yield f
 
 
 def _flush_folder(folder):

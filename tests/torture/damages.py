@@ -36,8 +36,8 @@ def an_older_one(path, rng):
 
 
 def exchanged(path, rng):
-    before = path_of(path.parent, BEFORE)
-    path.rename(path.with_name("x")), before.rename(path), path.with_name("x").rename(before)
+    """For the one before. (The two for each other are no good one left.)"""
+    shutil.copyfile(path_of(path.parent, BEFORE), path)
 
 
 def a_folder(path, rng):
@@ -115,8 +115,7 @@ def judge(trained, name) -> str:
         return "whole"  # the one before was hurt, or nothing that is read
     if any(not line.startswith(f"warning: {newest}: ") for line in said) or len(said) > 1:
         return "noisy"
-    # what has never been, or stands under another name, nobody can miss
-    return "before" if said or name in ("missing", "an older one", "exchanged") else "noisy"
+    return "before" if said or name == "missing" else "noisy"  # what has never been nobody can miss
 
 
 def torture(folder, rng, size, tell) -> list[Number]:

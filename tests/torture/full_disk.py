@@ -20,6 +20,7 @@ from tiny_runs import config_for, make_pets, model_bytes, untimed, untimed_log
 
 from ulmfit import pipeline, test_set
 from ulmfit.experiment import run_experiment
+from ulmfit.plots import plot_run
 from ulmfit.run_dir import CONFIG, METRICS
 from ulmfit.saving import is_left_over
 
@@ -115,7 +116,7 @@ def child(arguments):
     baseline = mock.patch.object(test_set, "linear_baseline", lambda train, labels, test: np.zeros(len(test), int))
     with baseline, mock.patch.object(pipeline, "CHECKPOINT_SECONDS", -1):
         disk.until_full(None, 0)
-        run_experiment(config, out / "undisturbed")
+        _run(config, out / "undisturbed")
         opened, wanted = disk.opened, _results(out / "undisturbed")
         for k, n in enumerate(_chosen(opened, rng, int(size))):
             disk.until_full(n, int(rng.integers(3)) if k >= len({*opened}) else 0)
@@ -136,7 +137,7 @@ def _one(config, out, disk, wanted):
     """A run that finds the disk full, and another that goes on -> whether it did, what is wrong in words"""
     faults, died = [], False
     try:
-        run_experiment(config, out)
+        _run(config, out)
     except OSError as e:
         died = True
         if e.errno not in (errno.ENOSPC, errno.EFBIG) or not str(e.filename).startswith(str(out)):
@@ -150,10 +151,16 @@ def _one(config, out, disk, wanted):
     faults += [f"litter: {p.name}" for p in out.rglob("*") if is_left_over(p)]
     disk.until_full(None, 0)
     if died:
-        run_experiment(config, out, resume=(out / CONFIG).is_file())
+        _run(config, out, resume=(out / CONFIG).is_file())
     if _results(out) != wanted:
         faults.append("other: results")
     return died, faults
+
+
+def _run(config, out, **how):
+    """With its curves, as the command line has them."""
+    run_experiment(config, out, **how)
+    plot_run(out)
 
 
 def _results(out):

@@ -149,6 +149,8 @@ def _reads(path) -> bool:
             Vocab.load(path)
         elif path.suffix == ".json":
             json.loads(path.read_text())
+        elif path.suffix == ".png":
+            return path.read_bytes().endswith(b"IEND\xaeB`\x82")
         elif path.suffix == ".yaml":
             load_config(path)
         elif path.suffix == ".jsonl":

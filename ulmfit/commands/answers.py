@@ -5,16 +5,16 @@ import csv
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import check_encoding, check_writable
+from ..files import check_encoding
 from ..metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from ..predictor import Predictor
 from ..printable import printable
 from ..progress import counted
+from ..saving import answer_file
 from ..tables import is_table_path, read_lines, read_rows, read_table
 
 
@@ -31,7 +31,7 @@ def read_texts(arguments, *, text_column, encoding, table=None):
     if blank := [n for n, a in enumerate(arguments, 1) if not a.strip()]:
         raise InputError(f"text {blank[0]} of {len(arguments)} is blank; leave it out, or write something there")
     if len(arguments) > 1:
-        if files := [a for a in arguments if _is_file(a)]:
+        if files := [a for a in arguments if os.path.isfile(a)]:
             raise InputError(f"{files[0]}: is a file; give one file, or nothing but texts")
         return list(arguments)
     (only,) = arguments
@@ -41,18 +41,11 @@ def read_texts(arguments, *, text_column, encoding, table=None):
         if table is not None:
             return read_table(sys.stdin, text_column=text_column, label_column=None, format=table)[0]
         return read_lines(sys.stdin, encoding=encoding)
-    if is_table_path(only) and (_is_file(only) or not any(map(str.isspace, only))):
+    if is_table_path(only) and (os.path.isfile(only) or not any(map(str.isspace, only))):
         return read_table(only, text_column=text_column, label_column=None, encoding=encoding)[0]
-    if _is_file(only) or only.endswith(".txt") or (os.sep in only and os.path.isdir(only)):
+    if os.path.isfile(only) or only.endswith(".txt") or (os.sep in only and os.path.isdir(only)):
         return read_lines(only, encoding=encoding)
     return [only]
-
-
-def check_output(out, sources):
-    """Before any work: can the file `out` be written, and is it none of those that are read?"""
-    if any(_is_file(s) and _is_file(out) and os.path.samefile(s, out) for s in sources):
-        raise InputError(f"--out {out}: is the file with the texts, which would be lost; name another")
-    check_writable(out)
 
 
 def predict_texts(texts, run, device, format, out):
@@ -62,7 +55,7 @@ def predict_texts(texts, run, device, format, out):
     with contextlib.ExitStack() as stack:
         f = sys.stdout
         if out is not None:
-            f = stack.enter_context(open(out, "w", encoding="utf-8", errors="backslashreplace", newline=""))
+            f = stack.enter_context(answer_file(out, "x", encoding="utf-8", errors="backslashreplace", newline=""))
         _write_predictions(f, format, texts, predictor.classes, probabilities)
         f.flush()
 
@@ -121,11 +114,3 @@ def evaluate_file(console, file, run, device, *, as_json, **columns):
     for direction, error in alone.items():
         if len(alone) > 1:
             console.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
-
-
-def _is_file(text):
-    """Whether a text is the name of a file; a long or odd one is not."""
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
-        return False

@@ -44,7 +44,8 @@ def predict(
     text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = None,
 ):  # fmt: skip
     """The class of each text, with probabilities."""
-    from .answers import check_output, predict_texts, read_texts
+    from ..saving import check_output
+    from .answers import predict_texts, read_texts
 
     device = checked_device(device)
     if out is not None:

@@ -9,21 +9,21 @@ from ..config_files import change_recipe, choose_recipe
 from ..devices import carry_to, task_to
 from ..errors import InputError, StepTooLarge
 from ..experiment import read_corpus, read_dataset
-from ..files import check_writable
 from ..lr_find import range_test, suggest
 from ..plots import NO_MATPLOTLIB, plot_range, plot_rates
 from ..pretrained import starting_model
 from ..progress import ConsoleProgress, counted
 from ..rate_curves import recipe_panels, schedule_panels
+from ..saving import answer_file, check_output
 from ..schedules import SCHEDULES
 from ..tasks import classifying_task, finetuning_task, pretraining_task
 
 
 def find_rate(console, config, out, *, low, high, n_steps):
     """Range test of a RunConfig's one stage -> `out` as a picture, the numbers beside it, what they say printed."""
-    _check_picture(out)
-    table = Path(out).with_suffix(".jsonl")
-    check_writable(table)
+    table, sources = Path(f"{out}.jsonl"), [s for s in (config.dataset, config.pretrain_text) if s]
+    _check_picture(out, sources)
+    check_output(table, sources)
     if not 0 < low < high < math.inf:
         raise InputError(f"--low {low:g}, --high {high:g}: expected two numbers above 0, the second one larger")
     progress = ConsoleProgress(console)
@@ -37,7 +37,8 @@ def find_rate(console, config, out, *, low, high, n_steps):
         raise StepTooLarge(f"{stage}, {e}" + (f": --set {stage}.batch_size={e.fits}" if e.fits else "")) from e
     if not steps:
         raise FloatingPointError("the loss is not finite before any training: the language model has diverged")
-    table.write_text("".join(json.dumps(s._asdict()) + "\n" for s in steps), encoding="utf-8")
+    with answer_file(table, "x", encoding="utf-8") as f:
+        f.writelines(json.dumps(s._asdict()) + "\n" for s in steps)
     found = suggest(steps)
     ended = f"it never exploded up to {high:g}" if len(steps) == n_steps else f"the loss exploded at {steps[-1].lr:.2g}"
     print(f"{counted(len(steps), 'step')} of {stage}; {ended}")
@@ -87,12 +88,12 @@ def draw_schedules(out, recipe, changes, schedule, n_steps, lr):
     print(f"picture in {out}")
 
 
-def _check_picture(out):
-    """Before any work: is this the name of a picture that can be written, in a folder that is there?"""
+def _check_picture(out, sources=()):
+    """Before any work: is this the name of a picture that can be written, in a folder that is there, over no source?"""
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise InputError(f"--out {out}: expected the name of a .png file")
     if out.is_dir() or not out.parent.is_dir():
         what = "is a folder" if out.is_dir() else f"there is no folder {out.parent}"
         raise InputError(f"--out {out}: {what}; name a .png file in a folder that is there")
-    check_writable(out)
+    check_output(out, sources)

@@ -33,7 +33,7 @@ plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
 def lr_find(
     dataset: Annotated[str | None, NamedOrFile] = None,
     stage: option(Stage, "The stage whose rate it is.") = Stage.classify,
-    out: option(Path, "The picture; the numbers go beside it, as .jsonl.", metavar="PNG") = Path("lr.png"),
+    out: option(Path, "The picture; the numbers go beside it, into PNG.jsonl.", metavar="PNG") = Path("lr.png"),
     low: option(float, "The first rate.", metavar="RATE") = 1e-7,
     high: option(float, "The last rate.", metavar="RATE") = 10.0,
     steps: option(int, "So many rates; it ends early when the loss explodes.", metavar="N", min=2) = 100,

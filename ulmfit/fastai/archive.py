@@ -119,19 +119,16 @@ def _walk_tar(path, wanted):
     most = max(ALWAYS_ALLOWED, MAX_UNFOLDING * path.stat().st_size)
     complaint = f"{path}: unfolds to over {MAX_UNFOLDING} times its size; get the archive again"
     with damage_named(str(path)), open_binary(path) as stream:
-        try:
-            with tarfile.open(fileobj=io.BufferedReader(Bounded(stream, most, complaint)), mode="r|") as tar:
-                for member in tar:
-                    if not 0 <= member.size <= most:  # before tarfile goes to its end, however far that is said to be
-                        raise InputError(f"{path}: unfolds to {member.size} bytes and more; get the archive again")
-                    if _is_file(member, found, path):
-                        name = f"{path}/{ascii(member.name)[1:-1]:.100}"
-                        content = member.name in wanted and _read(
-                            tar.extractfile(member), member.size, name, wanted[member.name]
-                        )
-                        found[member.name] = name, content
-        except ValueError as error:  # numbers without end in a header
-            raise error if isinstance(error, InputError) else tarfile.ReadError(error) from error
+        with tarfile.open(fileobj=io.BufferedReader(Bounded(stream, most, complaint)), mode="r|") as tar:
+            for member in tar:
+                if not 0 <= member.size <= most:  # before tarfile goes to its end, however far that is said to be
+                    raise InputError(f"{path}: unfolds to {member.size} bytes and more; get the archive again")
+                if _is_file(member, found, path):
+                    name = f"{path}/{ascii(member.name)[1:-1]:.100}"
+                    content = member.name in wanted and _read(
+                        tar.extractfile(member), member.size, name, wanted[member.name]
+                    )
+                    found[member.name] = name, content
     return {name: what for name, what in found.items() if not wanted or name in wanted}
 
 
