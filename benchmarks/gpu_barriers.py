@@ -35,10 +35,11 @@ def on_chip(gpu, journal):
     bytes_read = blocks * BYTES * TIMES
     yield ("broadcast", "ours", "", "", {"bytes": BYTES, "blocks": blocks}, partial(broadcast, cupy, blocks),
            {"GB/s": lambda s: bytes_read / s / 1e9})  # fmt: skip
-    products = blocks * THREADS // 32 * 8 * TIMES * 16 * 8 * 16
-    for precision, storage in (("float16", "__half"), ("bfloat16", "__nv_bfloat16")):
+    products = blocks * THREADS // 32 * 8 * TIMES * 16 * 8
+    for precision, storage in (("float16", "__half"), ("bfloat16", "__nv_bfloat16"), ("tf32", "float")):
+        columns = 8 if precision == "tf32" else 16
         yield ("mma", "ours", precision, "", shape, partial(tensor_cores, cupy, blocks, storage),
-               {"TFLOP/s": lambda s: 2 * products / s / 1e12})  # fmt: skip
+               {"TFLOP/s": lambda s, n=products * columns: 2 * n / s / 1e12})  # fmt: skip
 
 
 # --- each of them: prepares a call ------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gpu_cells import MODES, cells
+import numpy as np
+from gpu_cells import MODES, NEAR_FLOAT32, cells
 from gpu_compile import compile_ahead
 from gpu_cudnn import ALGORITHMS
 from gpu_cudnn_lstm import CudnnLSTM
-from gpu_ladder import Loop, arrangements, offers, runnable, versions
+from gpu_ladder import Loop, arrangements, offers, products, runnable, versions
 from gpu_problems import TOLERANCES, Stack, difference, expected, problem
 from gpu_results import failed, row
 from gpu_torch import Torch
@@ -25,6 +26,7 @@ class Contender(NamedTuple):
     make: Callable  # make(gpu, cell, given, *args) -> what has start(mode), call() and arrays()
     args: tuple = ()
     kernel: str | None = None  # whose check must have been passed
+    precision: str | None = None  # where it is not that of the cell
 
 
 def of_the_layer(cell) -> list[Contender]:
@@ -32,6 +34,8 @@ def of_the_layer(cell) -> list[Contender]:
     found = [k.name for k in runnable() if offers(k, cell.precision)]
     ours = [Contender(provider, Stack, (name, wavefront), name)
             for name in found for provider, wavefront in arrangements(name, cell.layers).items()]  # fmt: skip
+    ours += [Contender(f"{name}-{NEAR_FLOAT32}", Stack, (name, None, np.float32, NEAR_FLOAT32), name, NEAR_FLOAT32)
+             for name in nearly(cell)]  # fmt: skip
     rivals = [Contender("torch", Torch), Contender("torch-graph", Torch, (False, True))]
     if cell.precision == "float16" and (cell.layers > 1 or cell.H % 128 or cell.B % 8) and cell.H <= 1024:
         rivals += [Contender("torch-arranged", Torch, (True,)), Contender("torch-arranged-graph", Torch, (True, True))]
@@ -44,8 +48,16 @@ def of_the_layer(cell) -> list[Contender]:
 def of_the_loop(cell) -> list[Contender]:
     """Every version of every kernel of ours. The layers of a stack have the same loop, and so one is enough."""
     found = [k.name for k in runnable() if offers(k, cell.precision)] if cell.layers == 1 else []
-    return [Contender(provider, Loop, (name, options), name)
+    ours = [Contender(provider, Loop, (name, options), name)
             for name in found for provider, options in versions(name).items()]  # fmt: skip
+    near = nearly(cell) if cell.layers == 1 else []
+    return ours + [Contender(f"{name}-{NEAR_FLOAT32}", Loop, (name, products(name, NEAR_FLOAT32)), name, NEAR_FLOAT32)
+                   for name in near]  # fmt: skip
+
+
+def nearly(cell) -> list[str]:
+    """Kernels of ours that are nearly as exact as the cell's precision."""
+    return [k.name for k in runnable() if cell.precision == "float32" and offers(k, NEAR_FLOAT32)]
 
 
 def expected_of_the_loop(gpu, cell, given, mode):
@@ -60,7 +72,8 @@ KERNELS = {"lstm": (of_the_layer, expected), "recurrence": (of_the_loop, expecte
 def bench(gpu, journal, until, all_cells=None):
     """Measure what has not been measured, until the time is up."""
     all_cells = all_cells or cells()
-    compile_ahead(gpu, journal, [(cell.B, cell.H, cell.precision) for cell in all_cells], until)
+    compile_ahead(gpu, journal, [(cell.B, cell.H, p) for cell in all_cells for p in (cell.precision, NEAR_FLOAT32)
+                                 if p == cell.precision or cell.precision == "float32"], until)  # fmt: skip
     for cell in all_cells:
         given = None
         for kernel_name, (contenders, reference) in KERNELS.items():
@@ -102,13 +115,14 @@ def compare(gpu, journal, cell, everybody, reference, given, about):
 
 def admit(gpu, journal, cell, given, contender, mode, wanted):
     """-> why he is left out and None, or None and what he has made"""
-    wrong = failed_check(journal, contender.kernel, cell.precision)
+    precision = contender.precision or cell.precision
+    wrong = failed_check(journal, contender.kernel, precision)
     if wrong:
         return f"its check failed: {wrong}", None
     try:
         work = contender.make(gpu, cell, given, *contender.args)
         work.start(mode)
-        wrong = difference(work.arrays(), wanted, TOLERANCES[cell.precision])
+        wrong = difference(work.arrays(), wanted, TOLERANCES[precision])
         return wrong, None if wrong else work
     except Exception as error:  # whatever a library raises: the others go on
         still_there(gpu, error)

@@ -39,13 +39,14 @@ def launched(gpu, name, B, H, precision):
     if name not in ("graph", "cluster", "persistent"):
         return []
     functions, found = module(name), []
-    dtype = np.dtype(precision) if precision != "bfloat16" else storage_dtype(precision, np.dtype(np.float32))
+    dtype = np.dtype(precision) if precision == "float64" else np.dtype(np.float32)
+    dtype = dtype if precision in ("float32", "float64") else storage_dtype(precision, dtype)
     for direction in ("forward", "backward"):
         if name == "graph":
             found.append((functions.FILE, functions.plan(direction, 2, B, H, dtype)[0]))
             continue
         try:
-            version = functions.best_version(dtype.name)
+            version = functions.VERSIONS.get(precision) or functions.best_version(dtype.name)
             how = functions.plan(direction, version, B, H, dtype.name, device(gpu))
         except ValueError:
             continue

@@ -13,10 +13,13 @@ from gpu_results import REFUSED, row
 
 from minilstm import LSTM, LSTMState, to_device, to_numpy
 
-PRECISIONS = ("float32", "float64", "float16", "bfloat16", "tf32")
-EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
+PRECISIONS = ("float32", "float64", "float16", "bfloat16", "tf32", "bfloat16x3")
+EPS = {
+    "float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "tf32": 2.0**-10, "bfloat16": 2.0**-7,
+    "bfloat16x3": 2.0**-16,
+}  # fmt: skip
 # So many of these are allowed besides: of sums in another order, and of what 16 bits round at every step
-FLOOR = {"float32": 32, "float64": 256, "float16": 8, "tf32": 8, "bfloat16": 8}
+FLOOR = {"float32": 32, "float64": 256, "float16": 8, "tf32": 8, "bfloat16": 8, "bfloat16x3": 8}
 
 
 class Case(NamedTuple):

@@ -44,6 +44,12 @@ def versions(name) -> dict:
     return {name: {}, **{f"{name}-v{v}": {"version": v} for v in ladder if v != default}}
 
 
+def products(name, precision) -> dict:
+    """Options of the module's functions, where float32 arrays are multiplied in this precision."""
+    named = getattr(module(name), "VERSIONS", {})
+    return {"version": named[precision]} if precision in named else {}
+
+
 WAVES = {"graph": (2, 4), "cluster": (2, 4)}  # pieces of a sequence, for kernels that may leave room for another layer
 
 
@@ -56,9 +62,9 @@ class Loop:
     """A kernel's `forward` and `backward` on gates that the input's product has been added to."""
 
     def __init__(self, gpu, cell, given, name, options):
-        self.gpu, self.options = gpu, options
-        self.functions = ReferenceRecurrence() if name == "reference" else module(name)
         exact = name == "reference"
+        self.functions = ReferenceRecurrence() if exact else module(name)
+        self.gpu, self.options = gpu, options if exact else products(name, cell.precision) | options
         dtype = np.dtype(np.float64) if exact else storage_dtype(_precision(cell), np.dtype(np.float32))
         sums = np.promote_types(dtype, np.float32)
         T, B, H = cell.T, cell.B, cell.H

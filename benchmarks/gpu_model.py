@@ -20,9 +20,10 @@ from gpu_results import read
 
 from minilstm.twins import registry
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "tf32", "bfloat16x3")
 BATCHES, HIDDEN = (1, 16, 32, 64, 128), (256, 400, 512, 1150)
-VERSION = {"float32": 1, "bfloat16": 2}
+VERSION = {"float32": 1, "bfloat16": 2, "tf32": 3, "bfloat16x3": 4}
+STORED = {"tf32": "float32", "bfloat16x3": "float32"}    # where it has another name
 
 
 class Gpu(NamedTuple):
@@ -35,6 +36,7 @@ class Gpu(NamedTuple):
     cluster_barrier: float = 0.4        # us: of 16 blocks, what they send each other on its way [barrier of a cluster]
     cache: float = 5500                 # GB/s from the common cache to all multiprocessors [broadcast]
     mma: float = 1100                   # multiply-adds a cycle of a multiprocessor's tensor cores, 16 bits [mma]
+    mma_tf32: float = 550               # the same of TF32 [mma]; in bfloat16x3 three of bfloat16 are one
     fma: float = 100                    # the same of float32, of 128 at most
     node: float = 1.4                   # us from one kernel of a CUDA graph to the next
     launch: float = 4.0                 # us of the host for a launch
@@ -45,7 +47,7 @@ MEASURED = {
     "barrier of blocks": ("barrier", lambda gpu, us: us),
     "barrier of a cluster": ("cluster_barrier", lambda gpu, us: us),    # the last one there is of 16 blocks
     "broadcast": ("cache", lambda gpu, rate: rate),
-    "mma": ("mma", lambda gpu, tflops: tflops * 1e3 / 2 / gpu.multiprocessors / gpu.gigahertz),
+    "mma": ("mma", lambda gpu, tflops: tflops * 1e3 / 2 / gpu.multiprocessors / gpu.gigahertz),    # or mma_tf32
 }
 
 
@@ -55,13 +57,15 @@ def measured(path):
     for row in read(path):
         if row["part"] == "micro" and row["kernel_name"] in MEASURED and row["y_50"]:
             field, of = MEASURED[row["kernel_name"]]
+            field += "_tf32" if row["precision"] == "tf32" else ""
             found[field] = of(gpu, float(row["y_50"]))
     return gpu._replace(**found)
 
 
 def rate(gpu, precision):
     """multiply-adds in a microsecond, of one multiprocessor"""
-    return (gpu.mma if precision == "bfloat16" else gpu.fma) * gpu.gigahertz * 1e3
+    rates = {"float32": gpu.fma, "bfloat16": gpu.mma, "tf32": gpu.mma_tf32, "bfloat16x3": gpu.mma / 3}
+    return rates[precision] * gpu.gigahertz * 1e3
 
 
 def floor(gpu, direction, B, H, precision):
@@ -70,6 +74,8 @@ def floor(gpu, direction, B, H, precision):
 
 def graph(gpu, direction, B, H, precision):
     """A kernel a step, without tensor cores: the weights come from the common cache again, in tiles of 64 by 64."""
+    if precision in STORED:
+        return None
     size = 2 if precision == "bfloat16" else 4
     bytes_read = 4 * H * H * size * -(-B // 64) + B * H * size * -(-4 * H // 64)
     return gpu.node + max(floor(gpu, direction, B, H, "float32"), bytes_read / (gpu.cache * 1e3))
@@ -77,30 +83,32 @@ def graph(gpu, direction, B, H, precision):
 
 def cupy(gpu, direction, B, H, precision):
     """A library's product and the gates: two launches a step."""
+    if precision in STORED:
+        return None
     return max(2 * gpu.launch, 2 * gpu.node + floor(gpu, direction, B, H, precision))
 
 
 def cluster(gpu, direction, B, H, precision):
-    plans = _plans("cluster_plan")
+    plans, dtype = _plans("cluster_plan"), STORED.get(precision, precision)
     try:
-        how = plans.plan(direction, VERSION[precision], B, H, precision, _device(gpu, plans))
+        how = plans.plan(direction, VERSION[precision], B, H, dtype, _device(gpu, plans))
     except ValueError:
         return None
     waves = -(-(-(-B // how.rows) * how.cluster) // gpu.multiprocessors)
     work = how.fragments * 16 * 32 * how.warps * how.rows / rate(gpu, precision)
-    others = (how.fragments - how.kept) * 512 * plans.ITEMSIZE[precision] * how.warps * how.rows / 8
+    others = (how.fragments - how.kept) * 512 * plans.ITEMSIZE[dtype] * how.warps * how.rows / 8
     return waves * (gpu.cluster_barrier + max(work, others / (128 * gpu.gigahertz * 1e3)))
 
 
 def persistent(gpu, direction, B, H, precision):
     """The best of all divisions, with these rates: the plan that is taken goes by its own."""
-    plans = _plans("persistent_plan")
+    plans, dtype = _plans("persistent_plan"), STORED.get(precision, precision)
     clock = gpu.gigahertz * 1e3    # cycles of a microsecond
     rates = plans.Rates(
-        products={1: {4: gpu.fma}, 2: {2: gpu.mma}}, barrier=gpu.barrier * clock,
-        exchange=gpu.cache * 1e3 / gpu.multiprocessors / clock,
+        products={1: {4: gpu.fma}, 2: {2: gpu.mma}, 3: {4: gpu.mma_tf32}, 4: {4: gpu.mma / 3}},
+        barrier=gpu.barrier * clock, exchange=gpu.cache * 1e3 / gpu.multiprocessors / clock,
     )  # fmt: skip
-    found = plans.candidates(direction, VERSION[precision], B, H, precision, _device(gpu, plans), rates)
+    found = plans.candidates(direction, VERSION[precision], B, H, dtype, _device(gpu, plans), rates)
     return min((how.cycles * -(-B // (how.groups * how.rows)) / clock for how in found), default=None)
 
 

@@ -4,8 +4,8 @@
 
 A row for each cell and design: microseconds of a step of the recurrence, `inference` the forward alone and `full` both
 directions, empty where there is no room for the weights; of the commit whose kernels they are about. The rates that
-they come from are rows, too, whose design is "rate". A prediction is not changed after the measurement: it is the
-ratio of the two that says which term of the model is wrong.
+they come from are rows, too, whose design is "rate". A prediction that is there is not changed, only new ones are
+added: it is the ratio of the two that says which term of the model is wrong.
 """
 
 import csv
@@ -50,10 +50,18 @@ def write():
     from ulmfit.provenance import commit
 
     about = {"commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+    before = results(FILE)
+    known = {what(row) for row in before}
+    new = [row | about for row in predicted(Gpu()) if what(row) not in known]
     with open(RESULTS / FILE, "w", encoding="utf-8", newline="") as f:
         out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         out.writeheader()
-        out.writerows(row | about for row in predicted(Gpu()))
+        out.writerows(before + new)
+
+
+def what(row):
+    """A row is about."""
+    return tuple(str(row.get(name, "")) for name in COLUMNS[:5])
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -75,15 +83,18 @@ def predictions_table() -> str:
         cells = [best(expected, precision, B, H) for B in sorted(BATCHES)]
         lines.append([precision, str(H), *cells])
     heads = ["precision", "H", *(f"B = {B}" for B in sorted(BATCHES))]
+    made = dict.fromkeys(f"{row['date']}, commit {short(row['commit'])}" for row in rows)
     rates = ", ".join(f"{row['precision']} {float(row['microseconds']):g}" for row in rows if row["design"] == RATE)
     note = ("Predicted, not measured: microseconds a step, forward / with backward, of the design that is expected to "
             "be the fastest, and in brackets what the multiply-adds alone would take. Rates, assumptions about an "
-            f"H100: {rates}; {rows[0]['date']}, commit {short(rows[0]['commit'])}.")  # fmt: skip
+            f"H100: {rates}; {', '.join(made)}.")  # fmt: skip
     return "\n".join([*table(heads, lines), "", note, *(held(expected, of) for of in files().values())])
 
 
 def best(expected, precision, B, H):
     full = {design: expected[key] for design in KERNELS if (key := (design, precision, B, H, "full")) in expected}
+    if not full:
+        return "-"
     design = min(full, key=full.get)
     pair = (" / ".join(digits(expected[who, precision, B, H, mode]) for mode in ("inference", "full"))
             for who in (design, "floor"))  # fmt: skip

@@ -17,6 +17,9 @@ A recurrence's module offers (T time, B batch, H hidden size; gates in the order
     states(saved) -> h (T+1,B,H), c (T+1,B,H), ifgo (T,B,4H)
     no_room(B, H, dtype, need_cache=True)      where a kernel does not take every size
         -> why the chip has no room for weights of this dtype (its name), or None
+
+What it offers as `precisions` besides float32 and float64 are dtypes of its arrays, or names in its VERSIONS: {name:
+the `version` of forward and backward that multiplies float32 arrays so}.
 """
 
 import sys
@@ -45,7 +48,7 @@ class Implementation(NamedTuple):
     requires: tuple[str, ...]       # packages it imports
     install: str                    # what to type when one of them is missing
     summary: str
-    precisions: tuple[str, ...] = ()    # dtypes of 16 bits, besides float32 and float64
+    precisions: tuple[str, ...] = ()    # besides float32 and float64: see below
 
 
 class Availability(NamedTuple):
@@ -75,12 +78,12 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
                    ("float16", "bfloat16")),
     Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install 'minilstm[numba,cuda13]'",
                    "Numba CUDA: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
-    Implementation("cluster", "cupy_cluster", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
-                   "CUDA C++ for Hopper and newer: one kernel for all steps, weights on the chip; "
-                   "not yet measured on a GPU", ("float16", "bfloat16")),
     Implementation("persistent", "cupy_persistent", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
                    "CUDA C++: one kernel for all steps, weights on the chip, barriers between blocks; "
-                   "not yet measured on a GPU", ("float16", "bfloat16")),
+                   "not yet measured on a GPU", ("float16", "bfloat16", "tf32", "bfloat16x3")),
+    Implementation("cluster", "cupy_cluster", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+                   "CUDA C++ for Hopper and newer: one kernel for all steps, weights on the chip; "
+                   "not yet measured on a GPU", ("float16", "bfloat16", "tf32", "bfloat16x3")),
 )
 
 

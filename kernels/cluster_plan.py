@@ -3,7 +3,7 @@ alone, which need no GPU."""
 
 from typing import NamedTuple
 
-__all__ = ["Device", "Plan", "plan", "best_version"]
+__all__ = ["Device", "Plan", "plan", "best_version", "VERSIONS"]
 
 
 class Device(NamedTuple):
@@ -34,22 +34,32 @@ class Plan(NamedTuple):
 
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-ROWS = {1: (8, 16), 2: (8, 16, 32)}    # that a cluster of each version may have; tiles have eight
+VERSIONS = {"tf32": 3, "bfloat16x3": 4}    # of float32 arrays, for who asks for that precision
+# rows that a cluster of each version may have; tiles have eight
+ROWS = {1: (8, 16), 2: (8, 16, 32), 3: (8, 16), 4: (8, 16)}
 # Registers that a thread needs besides its weights, so that ptxas spills none: for eight rows, for each eight more, and
 # to read weights from shared memory; of each version and size of a number. With double there is no room for any.
-NEEDED = {(1, 2): (144, 56, 0), (1, 4): (120, 16, 32), (1, 8): (255, 0, 0), (2, 2): (96, 16, 0)}
+NEEDED = {(1, 2): (144, 56, 0), (1, 4): (120, 16, 32), (1, 8): (255, 0, 0), (2, 2): (96, 16, 0),
+          (3, 4): (72, 32, 16), (4, 4): (96, 16, 16)}
 
 
 def best_version(dtype):
     return 2 if dtype in ("float16", "bfloat16") else 1
 
 
+def check_version(kernel, version, dtype):
+    """Raise ValueError for a version that is for other arrays."""
+    if version != 1 and version != best_version(dtype) and not (dtype == "float32" and version in VERSIONS.values()):
+        raise ValueError(f"kernel {kernel!r}: there is no version {version} for {dtype} arrays")
+
+
 def plan(direction, version, B, H, dtype, device):
-    """-> Plan. Raises ValueError where the weights have no room.
+    """-> Plan. Raises ValueError where the weights have no room, and for a version that is not for this dtype.
 
     Clusters of 8 blocks, which any of these GPUs can have, unless 16 hold more of the weights in registers; fewer where
     there is no work for 8. As few rows to a cluster as let all clusters run at the same time.
     """
+    check_version("cluster", version, dtype)
     most = -(-H // 4)    # blocks, with four units each
     sizes = [min(8, 1 << most.bit_length() - 1), *([16] if most >= 16 else [])]
     fitting = [how for size in sizes if (how := _with_blocks(size, direction, version, B, H, dtype, device))]

@@ -142,12 +142,35 @@ inline int __all_sync(unsigned mask, int predicate, int line = __builtin_LINE())
 
 namespace on_cpu {
 
-// What a warp does with mma.sync.m16n8k16, of __half or __nv_bfloat16: d (16, 8) += a (16, 16) @ b (8, 16).T. A word is
-// two numbers. Of d and a, a lane has rows lane / 4 and lane / 4 + 8, of b row lane / 4; columns: 2 * (lane % 4), the
-// next one, and in a2, a3 and b1 those 8 further on. The sums are in double, each rounded once.
+// cvt.rna.tf32: 10 bits behind the point; half a unit is added to the number's size, unless it is a NaN.
+inline unsigned to_tf32(float number) {
+  const unsigned bits = __float_as_uint(number);
+  return isnan(number) ? 0x7fffffff & ~0x1fff : bits + 0x1000 & ~0x1fff;
+}
+inline unsigned pair_of_bfloat16(float first, float second) {
+  return to_bfloat16(first) | unsigned(to_bfloat16(second)) << 16;
+}
+
+// The number that the lower bits are. A float that is no TF32 is a NaN: a tensor core would cut it off in silence.
+template <class S>
+float factor(uint64_t bits) {
+  if constexpr (std::is_same_v<S, float>) {
+    return bits & 0x1fff ? NAN : __uint_as_float(bits);
+  } else {
+    S number;
+    number.bits = bits;
+    return float(number);
+  }
+}
+
+// What a warp does with mma.sync: d (16, 8) += a (16, n) @ b (8, n).T, m16n8k16 of __half or __nv_bfloat16, two of them
+// in a word, or m16n8k8 of float, as TF32. Of d and a, a lane has rows lane / 4 and lane / 4 + 8, of b row lane / 4;
+// columns: those of word lane % 4, and in a2, a3 and b1 those of the fourth word after it; of d 2 * (lane % 4) and the
+// next one. The sums are in double, each rounded once.
 template <class S>
 void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
          int line = __builtin_LINE()) {
+  constexpr int WIDTH = 8 * sizeof(S), OF_LANE = 64 / WIDTH;
   uint64_t a_rows[2][32], b_rows[32];
   gather(a0 | uint64_t(a2) << 32, a_rows[0], line);
   gather(a1 | uint64_t(a3) << 32, a_rows[1], line);
@@ -155,11 +178,9 @@ void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsi
   for (int i = 0; i < 4; i++) {
     const uint64_t *row = a_rows[i / 2] + lane() / 4 * 4, *column = b_rows + (lane() % 4 * 2 + i % 2) * 4;
     double sum = d[i];
-    for (int k = 0; k < 16; k++) {
-      S numbers[2];
-      numbers[0].bits = row[k / 4] >> k % 4 * 16, numbers[1].bits = column[k / 4] >> k % 4 * 16;
-      sum += double(float(numbers[0])) * float(numbers[1]);
-    }
+    for (int k = 0; k < 4 * OF_LANE; k++)
+      sum += double(factor<S>(row[k / OF_LANE] >> k % OF_LANE * WIDTH)) *
+             factor<S>(column[k / OF_LANE] >> k % OF_LANE * WIDTH);
     d[i] = sum;
   }
 }

@@ -6,18 +6,19 @@ blocks. `plan` says how they are cut up (cluster_plan.py), or why they are too m
 bits, 512 in float32 and 256 in float64. A call is two launches, forward or backward, whatever T: the first one puts the
 weights into the order in which threads fetch them.
 
-16 bits are multiplied by tensor cores with sums in float32; float32 and float64 exactly, by plain multiplications.
+16 bits are multiplied by tensor cores with sums in float32; float32 and float64 exactly, by plain multiplications,
+unless another of VERSIONS is asked for: tensor cores in TF32, or in three products of bfloat16 for each.
 Compiled for sm_90 and sm_100, and executed on the CPU from the same text; not yet measured on a GPU.
 """
 
 from functools import cache, partial
 
-from .cluster_plan import Device, best_version, plan
+from .cluster_plan import VERSIONS, Device, best_version, plan
 from .cupy_launch import STORAGE, cupy, launch
 from .gpu_choice import no_room as reason_of
 from .gpu_recurrence import backward_at_once, forward_at_once, states
 
-__all__ = ["forward", "backward", "states", "no_room", "plan"]
+__all__ = ["forward", "backward", "states", "no_room", "plan", "VERSIONS"]
 
 FILE = "lstm_cluster.cu"
 THREADS = 256    # a block of the kernels that put weights in order
@@ -29,7 +30,7 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=N
 
     float32, float64, or float16 and bfloat16 with c0 and c_T in float32. version: which product of lstm_cluster.cu;
     None: the best for the dtype. Raises ValueError for arrays of other shapes or dtypes, that are not on the device,
-    or for whose weights the chip has no room.
+    or for whose weights the chip has no room, and for a version that there is not for them.
     """
     all_steps = partial(_launch, "forward", version)
     return forward_at_once(cupy, tuple(STORAGE), all_steps, x_gates, weight_hh, h0, c0, lengths, need_cache)
@@ -64,12 +65,13 @@ def _device(number):
 # --- launches ---------------------------------------------------------------------------------------------------------
 
 
-def _pack(direction, how, weight_hh):
-    """-> the weights in the order in which the threads of a cluster fetch them"""
+def _pack(direction, version, how, weight_hh):
+    """-> the weights, as what they are multiplied as, in the order in which the threads of a cluster fetch them"""
     pieces = how.cluster * how.fragments * weight_hh.itemsize * 32 * how.warps    # of 16 bytes
     packed = cupy.empty(pieces * 16 // weight_hh.itemsize, weight_hh.dtype)
     args = weight_hh, weight_hh.shape[1], how.cluster, how.warps, how.fragments, packed
-    launch(FILE, f"pack_{direction}<{STORAGE[weight_hh.dtype.name]}>", (-(-pieces // THREADS),), (THREADS,), args)
+    name = f"pack_{direction}<{STORAGE[weight_hh.dtype.name]}, {version}>"
+    launch(FILE, name, (-(-pieces // THREADS),), (THREADS,), args)
     return packed
 
 
@@ -78,7 +80,7 @@ def _launch(direction, version, ins, outs):
     dtype = weight_hh.dtype.name
     version = version or best_version(dtype)
     how = plan(direction, version, B, H, dtype, device())
-    args = ins | {"weight_hh": _pack(direction, how, weight_hh)} | outs
+    args = ins | {"weight_hh": _pack(direction, version, how, weight_hh)} | outs
     launch(FILE, how.name(direction, version, STORAGE[dtype]), *how.grid(B), args.values(), shared_mem=how.shared_mem,
            cluster=how.cluster)  # fmt: skip
 

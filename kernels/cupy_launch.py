@@ -62,7 +62,7 @@ def text_of(file):
     """A file's text, with that of the files of this folder it includes in their places: CuPy keeps what it has compiled
     by the text that it is given, and would not see that an included file has changed."""
     text = (FOLDER / file).read_text(encoding="utf-8")
-    return re.sub(r'#include "(\w+\.cu)"', lambda include: text_of(include[1]), text)
+    return re.sub(r'#include "(\w+\.cuh?)"', lambda include: text_of(include[1]), text)
 
 
 def _argument(a):

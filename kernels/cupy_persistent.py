@@ -13,8 +13,9 @@ in the host's memory: the next call raises RuntimeError, or `check()`, which wai
 Between a launch that was given up and that error, results are worth nothing.
 
 16 bits are multiplied by tensor cores with sums in float32 (compute capability 8.0 and newer); float32 and float64
-exactly, by plain multiplications. Compiled for sm_75 to sm_100, and executed on the CPU from the same text; not yet
-measured on a GPU.
+exactly, by plain multiplications, unless one of VERSIONS is asked for: tensor cores in TF32, or in three products of
+bfloat16 for each, nearly as accurate as float32. Compiled for sm_75 to sm_100, and executed on the CPU from the same
+text; not yet measured on a GPU.
 """
 
 from functools import cache, partial
@@ -24,9 +25,9 @@ import numpy as np
 from .cupy_launch import STORAGE, cupy, kernel, launch
 from .gpu_choice import no_room as reason_of
 from .gpu_recurrence import backward_at_once, forward_at_once, states
-from .persistent_plan import Device, best_version, plan
+from .persistent_plan import VERSIONS, Device, best_version, plan
 
-__all__ = ["forward", "backward", "states", "no_room", "plan", "check"]
+__all__ = ["forward", "backward", "states", "no_room", "plan", "check", "VERSIONS"]
 
 FILE = "lstm_persistent.cu"
 POLLS = np.uint32(1 << 24)    # of a barrier, before a block gives up: some seconds
@@ -39,8 +40,8 @@ def forward(x_gates, weight_hh, h0, c0, lengths=None, need_cache=True, version=N
 
     float32, float64, or float16 and bfloat16 with c0 and c_T in float32. version: which product of lstm_persistent.cu;
     None: the best for the dtype. Raises ValueError for arrays of other shapes or dtypes, that are not on the device, or
-    for whose weights the chip has no room; RuntimeError where blocks do not fit on the GPU, or gave up in a call
-    before. """
+    for whose weights the chip has no room, and for a version that there is not for them, or not on this GPU;
+    RuntimeError where blocks do not fit on the GPU, or gave up in a call before. """
     _check_the_last_calls()
     all_steps = partial(_launch, "forward", version)
     return forward_at_once(cupy, tuple(STORAGE), all_steps, x_gates, weight_hh, h0, c0, lengths, need_cache)
@@ -56,7 +57,11 @@ def backward(dy, dh_T, dc_T, saved, weight_hh, version=None):
 def no_room(B, H, dtype, need_cache=True, version=None):
     """Why the chip has no room for weights of H units, in what plan() says; None where it has. dtype: its name."""
     number = cupy.cuda.runtime.getDevice()
-    return reason_of(plan, version or _best_version(dtype, number), B, H, dtype, _device(number), need_cache)
+    try:
+        version = _version(version, dtype, number)
+    except ValueError as e:
+        return str(e)
+    return reason_of(plan, version, B, H, dtype, _device(number), need_cache)
 
 
 def check():
@@ -70,7 +75,7 @@ def check():
 
 def _launch(direction, version, ins, outs):
     dtype, B, H, number = ins["weight_hh"].dtype, ins["B"], ins["H"], cupy.cuda.runtime.getDevice()
-    version = version or _best_version(dtype.name, number)
+    version = _version(version, dtype.name, number)
     how = _plan(direction, version, B, H, dtype.name, _device(number))
     name = how.name(direction, version, STORAGE[dtype.name])
     _check_that_all_fit(name, how, number)
@@ -86,8 +91,14 @@ def _launch(direction, version, ins, outs):
 _plan = cache(plan)
 
 
-def _best_version(dtype, number):
-    return best_version(dtype) if _capability(number) >= (8, 0) else 1
+def _version(version, dtype, number):
+    """This one, or the best for the dtype. Raises ValueError where the GPU has no tensor cores for it."""
+    if _capability(number) >= (8, 0):
+        return version or best_version(dtype)
+    if version in VERSIONS.values():
+        raise ValueError("kernel 'persistent': products of float32 in TF32 or bfloat16 need tensor cores of compute "
+                         "capability 8.0 or newer, and this GPU has {}.{}".format(*_capability(number)))
+    return version or 1
 
 
 @cache

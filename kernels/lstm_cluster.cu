@@ -17,34 +17,41 @@
 // Both products are made of tiles of 16 by 8 numbers, one warp to a tile, as tensor cores have them. Forward, the 16
 // rows of a warp's only tile are the four gates of four units, and its 8 columns eight rows of the batch: two lanes
 // have between them all that two cells need, and c never leaves its register. In which order the columns of weight_hh
-// are gone through is all the same: of every 32 a lane takes eight that lie side by side, in 16 bits 16 bytes.
+// are gone through is all the same: of every 64 bytes a lane takes 16.
 //
 //   version 1   sums of products by each lane, over its own columns, which four lanes then add up: float, double, and
 //               16 bits as well. The reference of the ladder.
-//   version 2   tensor cores, with float sums: __half and __nv_bfloat16.
+//   version 2   tensor cores, with float sums: __half and __nv_bfloat16 (and for what follows, tensor_cores.cuh).
+//   version 3   the same for float, in TF32.
+//   version 4   the same for float, in three products of __nv_bfloat16.
+//
+// In versions 3 and 4 the packed weights, and the h or dgates that the blocks send each other, are factors for tensor
+// cores; all that is returned is what they were made of.
 //
 // Rows have different lengths, and S, A and the rest are as in lstm_gates.cu.
 #ifdef __CUDACC__
 #include <cooperative_groups.h>
 #endif
 #include "lstm_gates.cu"
+#include "tensor_cores.cuh"
 
 namespace cg = cooperative_groups;
 
 // --- weights ---------------------------------------------------------------------------------------------------------
 
-// What a lane has of a tile of weights, 16 rows by 32 columns: eight columns, from 8 * (lane % 4) on, of row lane / 4
-// and then of row lane / 4 + 8. In pieces of 16 bytes.
+// What a lane has of a tile of weights, 16 rows by 32 columns: eight columns of row lane / 4 and then of row
+// lane / 4 + 8, in pieces of 16 bytes, one of each 64 bytes of columns.
 template <class S> struct Fragment {
-  static constexpr int V = 16 / sizeof(S), PIECES = sizeof(S);
+  static constexpr int V = 16 / sizeof(S), PIECES = sizeof(S), OF_ROW = PIECES / 2;
   uint4 piece[PIECES];
   __device__ S at(int i) const { return reinterpret_cast<const Pack<S, V>&>(piece[i / V]).at[i % V]; }
 };
 
 // Numbers [block][fragment][piece][thread][V] of a cluster, so that its threads can fetch their fragments at once.
 // number_of: block, warp, fragment, row and column in the tile -> number. One thread of the grid to a piece.
-template <class S, class F> __device__ void pack(int blocks, int warps, int fragments, S* packed, F number_of) {
-  constexpr int V = Fragment<S>::V, PIECES = Fragment<S>::PIECES;
+template <class S, int VERSION, class F>
+__device__ void pack(int blocks, int warps, int fragments, S* packed, F number_of) {
+  constexpr int V = Fragment<S>::V, PIECES = Fragment<S>::PIECES, OF_ROW = Fragment<S>::OF_ROW;
   const int i = blockIdx.x * blockDim.x + threadIdx.x, threads = 32 * warps;
   if (i >= blocks * fragments * PIECES * threads) return;
   const int lane = i % 32, warp = i % threads / 32, piece = i / threads % PIECES;
@@ -52,16 +59,16 @@ template <class S, class F> __device__ void pack(int blocks, int warps, int frag
   Pack<S, V> numbers;
 #pragma unroll
   for (int v = 0; v < V; v++) {
-    const int k = piece * V + v;    // of the fragment's 16 numbers
-    numbers.at[v] = number_of(block, warp, fragment, lane / 4 + k / 8 * 8, lane % 4 * 8 + k % 8);
+    const int row = lane / 4 + piece / OF_ROW * 8, column = (piece % OF_ROW * 4 + lane % 4) * V + v;
+    numbers.at[v] = number_of(block, warp, fragment, row, column);
   }
-  store(packed + size_t(i) * V, numbers);
+  store(packed + size_t(i) * V, factors<VERSION>(numbers));
 }
 
 // weight_hh (4H,H): a warp's 16 rows are i of its four units, f, g and o.
-template <class S>
+template <class S, int VERSION>
 __global__ void pack_forward(const S* weight_hh, int H, int blocks, int warps, int fragments, S* packed) {
-  pack(blocks, warps, fragments, packed, [&](int block, int warp, int fragment, int row, int column) {
+  pack<S, VERSION>(blocks, warps, fragments, packed, [&](int block, int warp, int fragment, int row, int column) {
     const int unit = (block * warps + warp) * 4 + row % 4, k = fragment * 32 + column;
     return unit < H && k < H ? weight_hh[(size_t(row / 4) * H + unit) * H + k] : S(0.f);
   });
@@ -70,10 +77,10 @@ __global__ void pack_forward(const S* weight_hh, int H, int blocks, int warps, i
 // A warp's rows are 16 of the H columns of weight_hh, and 16 more for each further tile; the columns of its tiles are
 // the gates of the block: i, f, g, o of its first unit, of the second, ... What comes after those of its last unit will
 // be multiplied by 0.
-template <class S>
+template <class S, int VERSION>
 __global__ void pack_backward(const S* weight_hh, int H, int blocks, int warps, int fragments, S* packed) {
   const int chunks = (warps + 1) / 2;    // of 32 gates
-  pack(blocks, warps, fragments, packed, [&](int block, int warp, int fragment, int row, int column) {
+  pack<S, VERSION>(blocks, warps, fragments, packed, [&](int block, int warp, int fragment, int row, int column) {
     const int k = (fragment / chunks * warps + warp) * 16 + row, gate = fragment % chunks * 32 + column;
     const int unit = block * 4 * warps + gate / 4;
     return unit < H && k < H ? weight_hh[(size_t(gate % 4) * H + unit) * H + k] : S(0.f);
@@ -95,12 +102,19 @@ template <class S, int FRAGMENTS, int KEPT> struct Weights {
     from += KEPT * PIECES * blockDim.x;
     for (int i = threadIdx.x; i < (FRAGMENTS - KEPT) * PIECES * blockDim.x; i += blockDim.x) others[i] = from[i];
   }
-  __device__ Fragment<S> operator[](int f) const {
-    if (f < KEPT) return kept[f];
-    Fragment<S> fragment;
+  // Calls add for each of n fragments from one on, with its number among them.
+  template <class F> __device__ void for_each(int first, int n, F add) const {
 #pragma unroll
-    for (int p = 0; p < PIECES; p++) fragment.piece[p] = others[((f - KEPT) * PIECES + p) * blockDim.x + threadIdx.x];
-    return fragment;
+    for (int f = 0; f < n; f++)
+      if (first + f < KEPT) add(kept[first + f], f);
+#pragma unroll 2    // with more of them at a time ptxas reads them all at once, and spills
+    for (int f = max(KEPT - first, 0); f < n; f++) {
+      Fragment<S> fragment;
+      const uint4* from = others + (first + f - KEPT) * PIECES * blockDim.x + threadIdx.x;
+#pragma unroll
+      for (int p = 0; p < PIECES; p++) fragment.piece[p] = from[p * blockDim.x];
+      add(fragment, f);
+    }
   }
 };
 
@@ -115,18 +129,19 @@ template <class S, int VERSION> struct Product;
 
 template <class S> struct Product<S, 1> {
   using A = arithmetic<S>;
+  static constexpr int V = Fragment<S>::V, OF_ROW = Fragment<S>::OF_ROW;
   A sums[2][8] = {};    // over this lane's columns
 
   __device__ void add(const Fragment<S>& weights, const S* x, int pitch) {
 #pragma unroll
     for (int row = 0; row < 8; row++) {
-      const S* from = x + row * pitch + threadIdx.x % 4 * 8;
-      Pack<S, Fragment<S>::V> piece[sizeof(S) / 2];
+      const S* from = x + row * pitch + threadIdx.x % 4 * V;
+      Pack<S, V> piece[OF_ROW];
 #pragma unroll
-      for (int p = 0; p < sizeof(S) / 2; p++) piece[p] = load<Fragment<S>::V>(from + p * Fragment<S>::V);
+      for (int p = 0; p < OF_ROW; p++) piece[p] = load<V>(from + p * 4 * V);
 #pragma unroll
       for (int k = 0; k < 8; k++) {
-        const A number = A(piece[k / Fragment<S>::V].at[k % Fragment<S>::V]);
+        const A number = A(piece[k / V].at[k % V]);
         sums[0][row] += A(weights.at(k)) * number;
         sums[1][row] += A(weights.at(k + 8)) * number;
       }
@@ -155,35 +170,16 @@ template <class S> struct Product<S, 1> {
   }
 };
 
-// d (16, 8) += a (16, 16) @ b (8, 16).T, by a warp; two numbers of 16 bits are one word
-#ifdef __CUDACC__
-template <class S>
-__device__ void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1);
-template <>
-__device__ void mma<__half>(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                            unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-template <>
-__device__ void mma<__nv_bfloat16>(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                                   unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-#else
-using on_cpu::mma;
-#endif
+template <class S, int VERSION> struct Product {
+  float sums[2][4] = {};
 
-template <class S> struct Product<S, 2> {
-  float sums[2][4] = {};    // two chains of additions: one would wait for itself
-
-  // Which columns meet in which of the two is all the same, as long as weights and x agree about it.
   __device__ void add(const Fragment<S>& weights, const S* x, int pitch) {
-    const S* from = x + threadIdx.x % 32 / 4 * pitch + threadIdx.x % 4 * 8;
-    const uint4 low = weights.piece[0], high = weights.piece[1], eight = *reinterpret_cast<const uint4*>(from);
-    mma<S>(sums[0], low.x, high.x, low.y, high.y, eight.x, eight.y);
-    mma<S>(sums[1], low.z, high.z, low.w, high.w, eight.z, eight.w);
+    constexpr int V = Fragment<S>::V, OF_ROW = Fragment<S>::OF_ROW;
+    const S* from = x + threadIdx.x % 32 / 4 * pitch + threadIdx.x % 4 * V;
+#pragma unroll
+    for (int p = 0; p < OF_ROW; p++)
+      add_product<S, VERSION>(sums[0], sums[1], weights.piece[p], weights.piece[p + OF_ROW],
+                              *reinterpret_cast<const uint4*>(from + p * 4 * V));
   }
   __device__ Tile<float> total() const {
     return {sums[0][0] + sums[1][0], sums[0][1] + sums[1][1], sums[0][2] + sums[1][2], sums[0][3] + sums[1][3]};
@@ -245,10 +241,13 @@ __global__ void lstm_forward(const S* x_gates, const S* packed, const int* lengt
   const Cells<CLUSTER, WARPS, ROWS> cells;
   const int four = cells.unit - cells.lane / 4 % 4;    // the first unit of the warp
   const Weights<S, FRAGMENTS, KEPT> weights(packed, cells.block, h_all + 2 * ROWS * PITCH);
-  for (int i = threadIdx.x; i < ROWS * PITCH; i += 32 * WARPS) {
+  for (int i = 4 * threadIdx.x; i < ROWS * PITCH; i += 4 * 32 * WARPS) {
     const int b = cells.first + i / PITCH, k = i % PITCH;
-    h_all[i] = b < B && k < H ? h[size_t(b) * H + k] : S(0.f);
-    h_all[ROWS * PITCH + i] = S(0.f);    // what lies beyond H stays as it is
+    Pack<S, 4> h_four;
+#pragma unroll
+    for (int j = 0; j < 4; j++) h_four.at[j] = b < B && k + j < H ? h[size_t(b) * H + k + j] : S(0.f);
+    store(h_all + i, factors<VERSION>(h_four));
+    store(h_all + ROWS * PITCH + i, Pack<S, 4>{});    // what lies beyond H stays as it is
   }
 
   int length[N];
@@ -277,8 +276,9 @@ __global__ void lstm_forward(const S* x_gates, const S* packed, const int* lengt
 #pragma unroll
     for (int n = 0; n < N; n++) {
       Product<S, VERSION> product;
-#pragma unroll
-      for (int f = 0; f < FRAGMENTS; f++) product.add(weights[f], h_now + 8 * n * PITCH + 32 * f, PITCH);
+      weights.for_each(0, FRAGMENTS, [&](const Fragment<S>& fragment, int f) {
+        product.add(fragment, h_now + 8 * n * PITCH + 32 * f, PITCH);
+      });
       gates[n] = gates_of_cell(product.total());
       if (t < length[n]) {
         gates[n] = {gates[n].i + x[n].i, gates[n].f + x[n].f, gates[n].g + x[n].g, gates[n].o + x[n].o};
@@ -290,9 +290,10 @@ __global__ void lstm_forward(const S* x_gates, const S* packed, const int* lengt
       Pack<S, 4> h_four;
 #pragma unroll
       for (int i = 0; i < 4; i++) h_four.at[i] = __shfl_sync(~0u, h_cell[n], (cells.lane & ~12) + 4 * i);
+      const Pack<S, 4> sent = factors<VERSION>(h_four);
       S* const to = h_next + (8 * n + cells.row) * PITCH + four;
       for (int block = cells.lane / 4 % 4; block < CLUSTER; block += 4)
-        if (four < H) store(cells.cluster.map_shared_rank(to, block), h_four);
+        if (four < H) store(cells.cluster.map_shared_rank(to, block), sent);
     }
     cells.cluster.barrier_arrive();
 #pragma unroll
@@ -333,6 +334,7 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
   int length[N];
   A c_now[N], c_prev[N], dc[N], dh_given[N];    // given: from outside
   Gates<A> gates[N];
+  Pack<S, 4> d_gates[N];    // of the step, where what is multiplied is made of them
   const auto read = [&](int t) {
 #pragma unroll
     for (int n = 0; n < N; n++) {
@@ -369,7 +371,8 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
         const A dh = dh_given[n] + (t + 1 < length[n] ? dh_of(t + 1, n) : A(0));
         d = unit_backward(gates[n], c_prev[n], c_now[n], dh, dc[n]);
       }
-      store(d_cell + 8 * n * PITCH, Pack<S, 4>{S(d.i), S(d.f), S(d.g), S(d.o)});
+      d_gates[n] = {S(d.i), S(d.f), S(d.g), S(d.o)};
+      store(d_cell + 8 * n * PITCH, factors<VERSION>(d_gates[n]));
     }
     __syncthreads();
 #pragma unroll
@@ -377,9 +380,9 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
 #pragma unroll 2    // with more of them at a time the addresses of shares spill
       for (int n = 0; n < N; n++) {
         Product<S, VERSION> product;
-#pragma unroll
-        for (int f = 0; f < CHUNKS; f++)
-          product.add(weights[tile * CHUNKS + f], d_block + 8 * n * PITCH + 32 * f, PITCH);
+        weights.for_each(tile * CHUNKS, CHUNKS, [&](const Fragment<S>& fragment, int f) {
+          product.add(fragment, d_block + 8 * n * PITCH + 32 * f, PITCH);
+        });
         const Tile<A> total = product.total();
 #pragma unroll
         for (int i = 0; i < 2; i++) {
@@ -395,7 +398,7 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
 #pragma unroll
     for (int n = 0; n < N; n++) {
       if (!cells.exists(n, B, H)) continue;
-      const Pack<S, 4> d = load<4>(d_cell + 8 * n * PITCH);
+      const Pack<S, 4> d = VERSION < 3 ? load<4>(d_cell + 8 * n * PITCH) : d_gates[n];
       S* const to = dgates + (size_t(t) * B + cells.row_of(n)) * 4 * H + cells.unit;
 #pragma unroll
       for (int gate = 0; gate < 4; gate++) to[gate * H] = d.at[gate];

@@ -21,10 +21,13 @@
 // leaves, and so do, one after the other, those who wait for it. Nothing hangs, and the results are worth nothing.
 //
 //   version 1   multiplications and additions of each lane: float, double, and 16 bits as well. The exact reference.
-//   version 2   tensor cores with float sums: __half and __nv_bfloat16.
+//   version 2   tensor cores with float sums: __half and __nv_bfloat16 (and for what follows, tensor_cores.cuh).
+//   version 3   the same for float, in TF32: what is multiplied is rounded, what is kept and returned is not.
+//   version 4   the same for float, in three products of __nv_bfloat16: near float's accuracy.
 //
 // Rows have different lengths, and S, A and the rest are as in lstm_gates.cu.
 #include "lstm_gates.cu"
+#include "tensor_cores.cuh"
 
 // --- a word that blocks wait for -------------------------------------------------------------------------------------
 
@@ -75,14 +78,15 @@ struct Barrier {
 // --- the share of a block --------------------------------------------------------------------------------------------
 
 // Vectors that a warp multiplies at once, and how many pieces of vectors are on their way meanwhile.
-template <int VERSION, int ROWS> constexpr int AT_ONCE = VERSION == 2 ? 16 : ROWS < 4 ? ROWS : 4;
-template <int VERSION> constexpr int AHEAD = VERSION == 2 ? 3 : 2;
+template <int VERSION, int ROWS> constexpr int AT_ONCE = VERSION > 1 ? 16 : ROWS < 4 ? ROWS : 4;
+template <int VERSION> constexpr int AHEAD = VERSION > 1 ? 3 : 2;
 
 // How a block does its product: M rows of weights by K columns, times ROWS vectors. Weights come in fragments of 512
 // bytes, 16 for each lane: LANES lanes have WIDTH columns of a row, and there are HIGH rows. A warp has TALL of them
 // one below the other, CHUNKS side by side.
-template <class S, int VERSION, int M, int LANES_1, int ROWS_, int WARPS_, int CHUNKS_, int KEPT_> struct Share {
-  static constexpr int ROWS = ROWS_, WARPS = WARPS_, CHUNKS = CHUNKS_, KEPT = KEPT_, THREADS = 32 * WARPS;
+template <class S, int VERSION_, int M, int LANES_1, int ROWS_, int WARPS_, int CHUNKS_, int KEPT_> struct Share {
+  static constexpr int VERSION = VERSION_, ROWS = ROWS_, WARPS = WARPS_, CHUNKS = CHUNKS_, KEPT = KEPT_;
+  static constexpr int THREADS = 32 * WARPS;
   static constexpr int V = 16 / sizeof(S), LANES = VERSION == 1 ? LANES_1 : 4, WIDTH = LANES * V, HIGH = 32 / LANES;
   static constexpr int TALL = (M + HIGH - 1) / HIGH, OTHERS = TALL * CHUNKS - KEPT;
   static constexpr int COLUMNS = WARPS * CHUNKS * WIDTH;    // of a vector, with padding
@@ -92,7 +96,7 @@ template <class S, int VERSION, int M, int LANES_1, int ROWS_, int WARPS_, int C
   static constexpr int ALL_SUMS = WARPS * ROWS * SUMS;
 };
 
-// The weights of a lane: the first KEPT fragments in its registers, the others in shared memory.
+// The weights of a lane, as factors: the first KEPT fragments in its registers, the others in shared memory.
 // number_of: row, column -> number; of the rows below the last of them, whose sums nobody reads, any
 template <class S, class Share> struct Weights {
   uint4 kept[Share::KEPT ? Share::KEPT : 1];
@@ -106,7 +110,7 @@ template <class S, class Share> struct Weights {
 #pragma unroll
       for (int v = 0; v < Share::V; v++)
         numbers.at[v] = number_of(row, chunk * Share::WIDTH + lane % Share::LANES * Share::V + v);
-      return reinterpret_cast<const uint4&>(numbers);
+      return factors<Share::VERSION>(reinterpret_cast<const uint4&>(numbers));
     };
 #pragma unroll
     for (int f = 0; f < Share::KEPT; f++) {
@@ -122,32 +126,10 @@ template <class S, class Share> struct Weights {
   }
 };
 
-template <class S> constexpr bool IS_HALF = false;
-template <> constexpr bool IS_HALF<__half> = true;
-
-// d (16, 8) += a (16, 16) @ b (8, 16).T, by a warp; two numbers of 16 bits are one word
-#ifdef __CUDACC__
-template <class S>
-__device__ void mma(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-#if __CUDA_ARCH__ >= 800
-  if constexpr (IS_HALF<S>)
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#else
-  __trap();    // never launched: cupy_persistent.py takes version 1 there
-#endif
-}
-#else
-using on_cpu::mma;
-#endif
-
 // What a warp makes of some vectors: its columns of weights @ vectors.
-template <class S, int VERSION, class Share> struct Product;
+template <class S, class Share, int VERSION = Share::VERSION> struct Product;
 
-template <class S, class Share> struct Product<S, 1, Share> {
+template <class S, class Share> struct Product<S, Share, 1> {
   using A = arithmetic<S>;
   static constexpr int N = Share::AT_ONCE, LANES = Share::LANES, V = Share::V;
   A sums[Share::TALL][N] = {};    // over this lane's columns
@@ -160,6 +142,7 @@ template <class S, class Share> struct Product<S, 1, Share> {
       piece.of[n] = __ldcg(reinterpret_cast<const uint4*>(vectors + n * Share::COLUMNS + threadIdx.x % LANES * V));
     return piece;
   }
+  __device__ static Piece as_factors(const Piece& piece) { return piece; }
   __device__ void add(int below, const uint4& weights, const Piece& piece) {
     const auto& w = reinterpret_cast<const Pack<S, V>&>(weights);
 #pragma unroll
@@ -193,7 +176,7 @@ template <class S, class Share> struct Product<S, 1, Share> {
   }
 };
 
-template <class S, class Share> struct Product<S, 2, Share> {
+template <class S, class Share, int VERSION> struct Product {
   float sums[Share::TALL][4] = {};
   struct Piece { uint4 low, high; };    // of vectors lane / 4 and lane / 4 + 8, where there are so many
 
@@ -206,11 +189,11 @@ template <class S, class Share> struct Product<S, 2, Share> {
     return piece;
   }
   static_assert(Share::ROWS <= 8 || Share::ROWS % 16 == 0, "no tile with rows that there are not, but half of one");
-  // Which columns meet in which of the two is all the same, as long as weights and vectors agree about it.
+  __device__ static Piece as_factors(const Piece& piece) {
+    return {factors<VERSION>(piece.low), Share::ROWS > 8 ? factors<VERSION>(piece.high) : piece.high};
+  }
   __device__ void add(int below, const uint4& w, const Piece& piece) {
-    const auto& [low, high] = piece;
-    mma<S>(sums[below], low.x, high.x, low.y, high.y, w.x, w.y);
-    mma<S>(sums[below], low.z, high.z, low.w, high.w, w.z, w.w);
+    add_product<S, VERSION>(sums[below], sums[below], piece.low, piece.high, w);
   }
   __device__ void write(float* to) {
     const int row = threadIdx.x % 32 / 4;
@@ -224,9 +207,9 @@ template <class S, class Share> struct Product<S, 2, Share> {
 };
 
 // vectors (ROWS, COLUMNS), written by many blocks -> sums [WARPS][ROWS][SUMS] in shared memory
-template <int VERSION, class S, class Share>
+template <class S, class Share>
 __device__ void multiply(const Weights<S, Share>& weights, const S* vectors, arithmetic<S>* sums) {
-  using P = Product<S, VERSION, Share>;
+  using P = Product<S, Share>;
   const int warp = threadIdx.x / 32;
   vectors += warp * Share::CHUNKS * Share::WIDTH;
   sums += warp * Share::ROWS * Share::SUMS;
@@ -234,9 +217,8 @@ __device__ void multiply(const Weights<S, Share>& weights, const S* vectors, ari
   constexpr int TILES = (Share::ROWS + AT_ONCE - 1) / AT_ONCE;
   typename P::Piece ahead[AHEAD];
   const auto read = [&](int tile, int n) {    // n: of the pieces from this tile on, to the last place
-    tile += n / CHUNKS;
-    if (tile < TILES)
-      ahead[AHEAD - 1] = P::read(vectors + tile * AT_ONCE * Share::COLUMNS + n % CHUNKS * Share::WIDTH);
+    if (n < CHUNKS || tile + n / CHUNKS < TILES)    // in this tile without a question: ptxas needs fewer registers
+      ahead[AHEAD - 1] = P::read(vectors + (tile + n / CHUNKS) * AT_ONCE * Share::COLUMNS + n % CHUNKS * Share::WIDTH);
   };
   const auto move_up = [&] {
 #pragma unroll
@@ -249,7 +231,7 @@ __device__ void multiply(const Weights<S, Share>& weights, const S* vectors, ari
     P product;
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk++) {
-      const typename P::Piece piece = ahead[0];
+      const typename P::Piece piece = P::as_factors(ahead[0]);    // not before: it would be waited for
       move_up(), read(tile, chunk + AHEAD);
 #pragma unroll
       for (int below = 0; below < Share::TALL; below++) product.add(below, weights(chunk, below), piece);
@@ -354,7 +336,7 @@ __global__ void lstm_forward(const S* x_gates, const S* weight_hh, const int* le
   if (!block.barrier.wait()) return;
 
   for (int t = 0; t < T; t++) {
-    multiply<VERSION>(weights, block.vectors(t), block.sums);
+    multiply(weights, block.vectors(t), block.sums);
     __syncthreads();
     block.for_cells([&](const Cell& cell) {
       if (!cell.lives(t, lengths)) {
@@ -429,7 +411,7 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
     read(T - 1, cell);
   });
   for (int t = T - 1; t >= 0; t--) {
-    if (t + 1 < T) multiply<VERSION>(weights, block.vectors(t + 1), block.sums);
+    if (t + 1 < T) multiply(weights, block.vectors(t + 1), block.sums);
     __syncthreads();
     block.for_cells([&](const Cell& cell) {
       Backward<A>& now = block.cells[cell.i];
@@ -449,7 +431,7 @@ __global__ void lstm_backward(const S* dy, const S* dh_T, const arithmetic<S>* d
     });
     if (!block.barrier.wait()) return;
   }
-  multiply<VERSION>(weights, block.vectors(0), block.sums);
+  multiply(weights, block.vectors(0), block.sums);
   __syncthreads();
   block.for_cells([&](const Cell& cell) {
     const size_t at = size_t(cell.b) * H + cell.unit;

@@ -8,16 +8,17 @@ has all of them. Which division is best is estimated, from rates that are assump
 from itertools import product
 from typing import NamedTuple
 
-from .cluster_plan import ITEMSIZE, Device
+from .cluster_plan import ITEMSIZE, VERSIONS, Device, best_version, check_version
 
-__all__ = ["Device", "Plan", "Rates", "plan", "best_version", "candidates"]
+__all__ = ["Device", "Plan", "Rates", "plan", "best_version", "candidates", "VERSIONS"]
 
 
 class Rates(NamedTuple):
     """What a multiprocessor does in a cycle; of an H100, none of it measured here. benchmarks/gpu_model.py takes
     others."""
 
-    products: dict = {1: {2: 90, 4: 100, 8: 50}, 2: {2: 1100}}    # multiply-adds: {version: {bytes of a number: many}}
+    # multiply-adds: {version: {bytes of a number: many}}; in TF32 half as many, and in version 4 three are one
+    products: dict = {1: {2: 90, 4: 100, 8: 50}, 2: {2: 1100}, 3: {4: 550}, 4: {4: 367}}
     exchange: float = 24    # bytes read from the common cache, while all others do as well
     shared: float = 128     # bytes read from shared memory
     latency: float = 500    # cycles until what is read from the common cache is there
@@ -54,17 +55,16 @@ class Plan(NamedTuple):
 WARPS = (4, 8, 12, 16)    # a multiprocessor has four parts, which divide the registers
 ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)    # tensor cores have 16 at once
 LAUNCHES = (1, 2, 4, 8, 16)
-MOST_FRAGMENTS = 50    # they stand in a row in the code: with many more ptxas runs out of registers
+# They stand in a row in the code: with many more ptxas runs out of registers. float32 at H = 1150 needs 72 on an H100.
+MOST_FRAGMENTS = {1: 50, 2: 50, 3: 72, 4: 72}
 # registers of a thread besides weights, sums and vectors, as ptxas counts them
-NEEDED = {1: {2: 152, 4: 80, 8: 104}, 2: {2: 96}}
-
-
-def best_version(dtype):
-    return 2 if dtype in ("float16", "bfloat16") else 1
+NEEDED = {1: {2: 152, 4: 80, 8: 104}, 2: {2: 96}, 3: {4: 96}, 4: {4: 96}}
 
 
 def plan(direction, version, B, H, dtype, device):
-    """-> Plan, the one that takes the fewest cycles. Raises ValueError where the weights have no room."""
+    """-> Plan, the one that takes the fewest cycles. Raises ValueError where the weights have no room, and for a
+    version that is not for this dtype."""
+    check_version("persistent", version, dtype)
     possible = candidates(direction, version, B, H, dtype, device)
     best = min(possible, key=lambda how: how.cycles * -(-B // (how.groups * how.rows)), default=None)
     if best is None:
@@ -76,15 +76,15 @@ def plan(direction, version, B, H, dtype, device):
 
 def candidates(direction, version, B, H, dtype, device, rates=ASSUMED):
     """-> every Plan there is room for. A batch with more rows than groups * rows takes several launches."""
-    step = {1: 1, 2: 2 if direction == "forward" else 8}[version]    # units that fill a fragment
+    step = 1 if version == 1 else 2 if direction == "forward" else 8    # units that fill a fragment
     for rows, launches in product(ROWS, LAUNCHES):
         groups = min(-(-B // (rows * launches)), device.multiprocessors)
-        if version == 2 and rows > 8 and rows % 16:
+        if version > 1 and rows > 8 and rows % 16:
             continue
         units = -(-H // (device.multiprocessors // groups * step)) * step
         for warps in WARPS:
             how = with_sizes(direction, version, H, dtype, groups, units, rows, warps, rates)
-            if how.shared_mem <= device.shared_mem and how.spare >= 0 and how.fragments <= MOST_FRAGMENTS:
+            if how.shared_mem <= device.shared_mem and how.spare >= 0 and how.fragments <= MOST_FRAGMENTS[version]:
                 yield how
 
 
@@ -92,13 +92,13 @@ def with_sizes(direction, version, H, dtype, groups, units, rows, warps, rates=A
     """-> the Plan with these sizes, whether there is room or not"""
     forward, size, sums = direction == "forward", ITEMSIZE[dtype], max(4, ITEMSIZE[dtype])
     M, K = (4 * units, H) if forward else (units, 4 * H)    # rows and columns of the block's weights
-    lanes = 4 if version == 2 else 8 if forward else 32
+    lanes = 4 if version > 1 else 8 if forward else 32
     width, high = lanes * 16 // size, 32 // lanes
     tall, chunks = -(-M // high), -(-K // (warps * width))
     columns, fragments = warps * chunks * width, tall * chunks
-    at_once, ahead = (16, 3) if version == 2 else (min(4, rows), 2)
-    of_sums = tall * (4 if version == 2 else at_once * sums // 4)
-    of_vectors = (ahead + 1) * (8 if version == 2 else 4 * at_once)
+    at_once, ahead = (16, 3) if version > 1 else (min(4, rows), 2)
+    of_sums = tall * (4 if version > 1 else at_once * sums // 4)
+    of_vectors = (ahead + 1) * (8 if version > 1 else 4 * at_once)
     free = registers(warps) - NEEDED[version][size] - of_sums - of_vectors
     kept = max(0, min(fragments, free // 4, fragments if most_kept is None else most_kept))
     others = (fragments - kept) * 512 * warps

@@ -94,6 +94,31 @@ def _properties_of(cupy, number):
     return cupy.cuda.runtime.getDeviceProperties(number)
 
 
+# --- products
+
+
+@contextmanager
+def large_products(x, precision):
+    """In this block, with precision "tf32", CuPy multiplies float32 matrices like `x` in TF32 (cuBLAS). At any other
+    precision, and for NumPy's arrays, it changes nothing.
+
+    CuPy has one such setting for a process, which it reads when a product is ordered; it is put back at the end. So for
+    products that other threads order meanwhile it holds as well."""
+    if precision != "tf32" or not is_cupy(x):
+        yield
+        return
+    core = sys.modules["cupy"]._core
+    before = core.get_compute_type(np.float32)
+    core.set_compute_type(np.float32, _TF32)
+    try:
+        yield
+    finally:
+        core.set_compute_type(np.float32, before)
+
+
+_TF32 = 7  # cupy._core._routines_linalg.COMPUTE_TYPE_TF32
+
+
 # --- work side by side
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import get_array_module
+from .arrays import get_array_module, large_products
 from .checks import check_float_array, check_lengths, check_size
 from .params import uniform
 from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence, storage_dtype
@@ -79,9 +79,14 @@ class LSTM:
     first, as `torch.nn.LSTM` does. They may be changed in place between a backward and the next forward.
     `rng` is used for initialisation alone; `kernel` is "auto" or a name of `minilstm.available_kernels()`.
 
-    precision: None, the arrays' own, or "float16" or "bfloat16" where a kernel offers it: the layer, whose arrays are
-    float32, then multiplies and keeps for backward in 16 bits, with sums and c in float32. float16 ends at 65504 and
-    begins at 6e-8: scale the loss up, and the gradients down again, where they are small.
+    precision: None, the arrays' own, or one that a kernel offers a layer of float32, in which sums and c stay:
+
+      "float16", "bfloat16"  multiplies and keeps for backward in 16 bits. float16 ends at 65504 and begins at 6e-8:
+                             scale the loss up, and the gradients down again, where they are small.
+      "tf32"                 keeps everything in float32, but rounds what it multiplies to the 11 bits of TF32: in the
+                             loop, and in the large products before and after it, which cuBLAS does so.
+      "bfloat16x3"           the same, but in the loop a number is the sum of two bfloat16, so that a product is three
+                             and errs by some 2^-17 of it, not 2^-12; the large products are those of float32.
     """
 
     def __init__(self, input_size, hidden_size, *, rng, dtype=np.float32, kernel="auto", precision=None):
@@ -123,13 +128,14 @@ class LSTM:
         if weight_hh_mask is not None:
             weight_hh = weight_hh * weight_hh_mask
         weight_ih, bias = self.params["weight_ih"], self.params["bias_ih"] + self.params["bias_hh"]
-        recurrence = get_recurrence(self.plan(x, need_cache=need_cache).kernel)
+        recurrence = get_recurrence(self.plan(x, need_cache=need_cache).kernel, self.precision)
         # c stays in the layer's own dtype
         x, weight_ih, weight_hh, bias, h0 = self._as_stored(x, weight_ih, weight_hh, bias, h0)
         if hasattr(recurrence, "layer_forward"):
             y, h_T, c_T, saved = recurrence.layer_forward(x, weight_ih, weight_hh, bias, h0, c0, lengths, need_cache)
         else:
-            (x_gates,) = self._as_stored(x.reshape(T * B, I) @ weight_ih.T + bias)  # (T*B, 4H)
+            with large_products(x, self.precision):
+                (x_gates,) = self._as_stored(x.reshape(T * B, I) @ weight_ih.T + bias)  # (T*B, 4H)
             y, h_T, c_T, saved = recurrence.forward(
                 x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
             )
@@ -159,11 +165,12 @@ class LSTM:
         else:
             dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
             dgates = dgates.reshape(T * B, 4 * H)
-            # x_gates[t] + h[t] @ weight_hh.T, for all t at once
-            dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
-            # x_gates = x @ weight_ih.T + bias
-            dweight_ih, dbias = dgates.T @ cache.x.reshape(T * B, I), dgates.sum(axis=0, dtype=self.dtype)
-            dx = (dgates @ weight_ih).reshape(T, B, I) if need_dx else None
+            with large_products(dgates, self.precision):
+                # x_gates[t] + h[t] @ weight_hh.T, for all t at once
+                dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
+                # x_gates = x @ weight_ih.T + bias
+                dweight_ih, dbias = dgates.T @ cache.x.reshape(T * B, I), dgates.sum(axis=0, dtype=self.dtype)
+                dx = (dgates @ weight_ih).reshape(T, B, I) if need_dx else None
             dx, dh0, dweight_ih, dweight_hh = (
                 d if d is None else d.astype(self.dtype, copy=False) for d in (dx, dh0, dweight_ih, dweight_hh)
             )

@@ -5,6 +5,7 @@ input's share of the gates for all time steps at once and is left with `h @ weig
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -179,7 +180,7 @@ def _fastest_measured(names, x, precision, H, need_cache):
 def _refusal(name, x, precision, H, need_cache):
     """Why a kernel that seems to be there cannot be imported after all, or has no room for such a call; or None."""
     try:
-        no_room = getattr(get_recurrence(name), "no_room", None)
+        no_room = getattr(get_recurrence(name, precision), "no_room", None)
     except RuntimeError as e:
         return str(e)
     if no_room is None or H is None:
@@ -210,6 +211,9 @@ def check_kernel(kernel, precision):
     return kernels
 
 
+PRODUCTS = ("tf32", "bfloat16x3")  # precisions of what is multiplied alone: arrays stay float32
+
+
 def offers(info: KernelInfo, precision) -> bool:
     """Can this kernel be asked for this precision? None, the arrays' own, can be asked of any."""
     return precision is None or precision in info.precisions
@@ -217,7 +221,7 @@ def offers(info: KernelInfo, precision) -> bool:
 
 def storage_dtype(precision, dtype):
     """In what an LSTM of this dtype stores, and multiplies, at this precision. RuntimeError where NumPy lacks it."""
-    if precision is None:
+    if precision in (None, *PRODUCTS):
         return dtype
     if precision == "bfloat16":
         try:
@@ -229,26 +233,28 @@ def storage_dtype(precision, dtype):
     return np.dtype(precision)
 
 
-def get_recurrence(name: str) -> Recurrence:
-    """The implementation of this name, imported (and compiled) now if it was not yet."""
+def get_recurrence(name: str, precision=None) -> Recurrence:
+    """The implementation of this name, imported (and compiled) now if it was not yet, at a precision that it offers."""
     if name == "reference":
         return ReferenceRecurrence()
     kernels, reason = registry()
     if kernels is None:
         raise RuntimeError(f"kernel {name!r} cannot run here: {reason}")
     try:
-        return _KernelModule(name, kernels.load(name))
+        return _KernelModule(name, kernels.load(name), precision)
     except ImportError as e:
         raise RuntimeError(f"kernel {name!r} cannot run here: {e}") from e
 
 
 class _KernelModule:
-    """A module of `kernels/`, which returns plain tuples, seen as a Recurrence."""
+    """A module of `kernels/`, which returns plain tuples, seen as a Recurrence: one precision, both ways."""
 
-    def __init__(self, name, module):
-        self.name, self.forward, self.backward = name, module.forward, module.backward
-        self.states = module.states
-        # where a kernel has its own way with the whole layer, or does not take every size
-        for name in ("layer_forward", "layer_backward", "no_room"):
-            if hasattr(module, name):
-                setattr(self, name, getattr(module, name))
+    def __init__(self, name, module, precision):
+        how = {"version": module.VERSIONS[precision]} if precision in PRODUCTS else {}
+        self.name, self.states = name, module.states
+        for function in ("forward", "backward", "no_room"):  # the last where a kernel does not take every size
+            if hasattr(module, function):
+                setattr(self, function, partial(getattr(module, function), **how))
+        for function in ("layer_forward", "layer_backward"):  # where a kernel has its own way with the whole layer
+            if hasattr(module, function):
+                setattr(self, function, getattr(module, function))

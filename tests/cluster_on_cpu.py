@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import recurrence_on_cpu
-from gates_on_cpu import STORAGES, Fenced, Storage
+from gates_on_cpu import BFLOAT16X3, STORAGES, TF32, Fenced, Storage
 from recurrence_on_cpu import GRADIENTS
 
 CODE = (Path(__file__).resolve().parents[1] / "kernels" / "lstm_cluster.cu").read_text(encoding="utf-8")
@@ -35,7 +35,10 @@ class Cut(NamedTuple):
         return f"lstm_{direction}<{self.storage.name}, {', '.join(map(str, numbers))}>"
 
     def names(self):
-        return [kind for d in ("forward", "backward") for kind in (self.name(d), f"pack_{d}<{self.storage.name}>")]
+        return [kind for d in ("forward", "backward") for kind in (self.name(d), self.name_of_pack(d))]
+
+    def name_of_pack(self, direction):
+        return f"pack_{direction}<{self.storage.name}, {self.version}>"
 
     def shared_mem(self, direction):
         size, gates = self.storage.dtype().itemsize, 16 * self.warps
@@ -51,7 +54,7 @@ def pack(kernels, cut, direction, weight_hh):
     pieces = cut.cluster * cut.fragments(direction) * cut.storage.dtype().itemsize * 32 * cut.warps
     packed = Fenced.empty(pieces * 16 // cut.storage.dtype().itemsize, cut.storage.dtype)
     numbers = [np.int32(n) for n in (cut.H, cut.cluster, cut.warps, cut.fragments(direction))]
-    kernel = kernels(f"pack_{direction}<{cut.storage.name}>")
+    kernel = kernels(cut.name_of_pack(direction))
     kernel((-(-pieces // 96),), (96,), (weight_hh, *numbers, packed.array))    # more threads than pieces
     packed.check()
     return packed.array
@@ -86,10 +89,17 @@ CUTS = [
     Cut(BFLOAT16, 1, 2, 1, 5),
     Cut(BFLOAT16, 2, 8, 2, 35, kept=1, rows=16),
     Cut(BFLOAT16, 2, 16, 1, 60),
+    Cut(TF32, 3, 4, 3, 40, rows=16),
+    Cut(TF32, 3, 16, 1, 60, kept=1),
+    Cut(BFLOAT16X3, 4, 8, 2, 35, kept=1),
+    Cut(BFLOAT16X3, 4, 2, 1, 5, rows=16),
 ]
 
 # For cuda_mutants.py
-CUTS_FOR_BUGS = [Cut(FLOAT, 1, 8, 2, 35, kept=1), Cut(HALF, 2, 3, 3, 35, rows=16)]
+CUTS_FOR_BUGS = [
+    Cut(FLOAT, 1, 8, 2, 35, kept=1), Cut(HALF, 2, 3, 3, 35, rows=16), Cut(TF32, 3, 8, 2, 35),
+    Cut(BFLOAT16X3, 4, 4, 3, 37, rows=16, kept=1),
+]  # fmt: skip
 NAMES_FOR_BUGS = sorted({name for cut in CUTS_FOR_BUGS for name in cut.names()})
 
 

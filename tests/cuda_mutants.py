@@ -82,7 +82,7 @@ def _statements(code):
 
 def for_gxx(code):
     """The text with blanks for what only CUDA's compilers see: nothing that is executed on the CPU."""
-    hidden = r"(?<=#ifdef __CUDACC__\n).*?(?=^#(else|endif))"
+    hidden = r"(?<=#ifdef __CUDACC__\n)(^#if.*?^#endif|.)*?(?=^#(else|endif))"
     return re.sub(hidden, lambda part: re.sub(".", " ", part[0]), code, flags=re.DOTALL | re.MULTILINE)
 
 

@@ -159,7 +159,7 @@ def build(text, flags, *link):
 
 def compiled(text, flags, *objects):
     """The file that g++ makes of a text; made once for each text, headers, flags and compiler."""
-    included = [(KERNELS / name).read_text(encoding="utf-8") for name in re.findall(r'#include "(\w+\.cu)"', text)]
+    included = [(KERNELS / name).read_text(encoding="utf-8") for name in re.findall(r'#include "(\w+\.cuh?)"', text)]
     parts = [text, *included, *flags, *FLAGS, *map(str, objects), _surroundings()]
     path = _folder() / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     if not path.exists():

@@ -62,6 +62,8 @@ class ndarray(np.ndarray):
         _refuse_host_arrays((*inputs, *out))
         if out:
             options["out"] = tuple(_bare(a) for a in out)
+        if ufunc is np.matmul and _compute_types["float32"] == 7:
+            inputs = map(_rounded_to_tf32, inputs)
         with np.errstate(all="ignore"):  # a GPU does not warn
             return _there(getattr(ufunc, method)(*(_bare(a) for a in inputs), **options))
 
@@ -73,6 +75,15 @@ class ndarray(np.ndarray):
     def __setitem__(self, key, value):
         _refuse_host_arrays([key, value])
         super().__setitem__(key, value)
+
+
+_compute_types = {"float32": 1}    # COMPUTE_TYPE_DEFAULT; 7: COMPUTE_TYPE_TF32, of products
+
+
+def _rounded_to_tf32(a):
+    if a.dtype != np.float32:
+        return a
+    return (np.ascontiguousarray(_bare(a)).view(np.uint32) + 0x1000 & 0xFFFFE000).view(np.float32)
 
 
 class Stream:
@@ -162,6 +173,8 @@ class _StandIn(ModuleType):
 
     ndarray = ndarray
     RawModule = _RawModule
+    _core = SimpleNamespace(get_compute_type=lambda dtype: _compute_types[np.dtype(dtype).name],
+                            set_compute_type=lambda dtype, kind: _compute_types.update({np.dtype(dtype).name: kind}))
     cuda = SimpleNamespace(runtime=SimpleNamespace(
         getDeviceCount=lambda: 1, CUDARuntimeError=RuntimeError, getDevice=lambda: 0,
         getDeviceProperties=lambda _: dict(PROPERTIES), driverGetVersion=lambda: 13020,

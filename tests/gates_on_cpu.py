@@ -44,6 +44,18 @@ STORAGES = [
 ]
 
 
+class Factors(Storage):
+    """float, whose numbers have all their bits, for versions that multiply with fewer: half_ulp is that of products."""
+
+    __slots__ = ()
+
+    def encode(self, numbers):
+        return numbers.astype(self.dtype)
+
+
+TF32, BFLOAT16X3 = (Factors(*STORAGES[0])._replace(half_ulp=half_ulp) for half_ulp in (2.0**-11, 2.0**-16))
+
+
 class Rung(NamedTuple):
     """A version of the ladder for a type, with the number of units that a thread does."""
 

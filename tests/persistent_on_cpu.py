@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import recurrence_on_cpu
-from gates_on_cpu import STORAGES, Fenced, Storage
+from gates_on_cpu import BFLOAT16X3, STORAGES, TF32, Fenced, Storage
 from recurrence_on_cpu import GRADIENTS
 
 from minilstm_kernels.persistent_plan import with_sizes
 
-CODE = (Path(__file__).resolve().parents[1] / "kernels" / "lstm_persistent.cu").read_text(encoding="utf-8")
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+CODE, PRODUCTS = ((KERNELS / name).read_text(encoding="utf-8") for name in ("lstm_persistent.cu", "tensor_cores.cuh"))
+CODE = CODE.replace('#include "tensor_cores.cuh"\n', PRODUCTS)    # for cuda_mutants.py, which plants bugs in both
 FLOAT, DOUBLE, HALF, BFLOAT16 = STORAGES
 DTYPES = {"float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": "bfloat16"}
 COUNTER = 32    # numbers from one group's to the next
@@ -44,7 +46,7 @@ class Cut(NamedTuple):
 
 def small_plan(direction, version, B, H, dtype, device):
     """In the place of persistent_plan.plan: few instances to compile, and few threads to run"""
-    units, rows = {1: (5, 4), 2: (8, 2)}[version]
+    units, rows = (5, 4) if version == 1 else (8, 2)
     room = next(n for n in (16, 64, 256) if n >= H)    # columns of h; more than there are make no difference
     groups = min(-(-B // rows), 3)
     return with_sizes(direction, version, room, dtype, groups, units, rows, 1)._replace(blocks=-(-H // units))
@@ -95,13 +97,19 @@ CUTS = [
     Cut(BFLOAT16, 1, 9, 3),
     Cut(BFLOAT16, 2, 44, 16, rows=16),
     Cut(BFLOAT16, 2, 19, 8, rows=48, warps=3),
+    Cut(TF32, 3, 37, 8, rows=2),
+    Cut(BFLOAT16X3, 4, 70, 24, rows=32, warps=2, kept=2),
+    Cut(BFLOAT16X3, 4, 9, 3),
+    Cut(TF32, 3, 19, 8, rows=16, warps=3),
+    Cut(TF32, 3, 70, 24, rows=32, warps=2, kept=2),
 ]
 
 # For cuda_mutants.py: more pieces of vectors than are read ahead, one below the other and side by side; rows that are
 # fewer than a tile; several launches, the last with a group that has no row
 CUTS_FOR_BUGS = [
     Cut(FLOAT, 1, 70, 12, rows=12, warps=2, kept=3), Cut(HALF, 2, 37, 10, rows=32, warps=2, kept=2),
-    Cut(HALF, 2, 21, 8, rows=1, kept=0, groups=3),
+    Cut(HALF, 2, 21, 8, rows=1, kept=0, groups=3), Cut(TF32, 3, 21, 8, rows=16),
+    Cut(BFLOAT16X3, 4, 21, 8, rows=8, kept=1),
 ]  # fmt: skip
 NAMES_FOR_BUGS = sorted({name for cut in CUTS_FOR_BUGS for name in cut.names()})
 COOPERATIVE = True

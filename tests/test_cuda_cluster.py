@@ -2,6 +2,7 @@
 the same text: every version for every type. (What all such kernels promise: test_cuda_recurrences.py.)"""
 
 import tomllib
+from itertools import product
 from pathlib import Path
 
 import cluster_on_cpu
@@ -9,7 +10,7 @@ import cuda_on_cpu
 import cupy_on_cpu
 import numpy as np
 import pytest
-from cluster_on_cpu import CODE, CUTS, FLOAT, HALF, Cut, check
+from cluster_on_cpu import BFLOAT16X3, CODE, CUTS, FLOAT, HALF, Cut, check
 from cupy_on_cpu import in_place_of_cupy
 from cupy_problems import problem, run
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from recurrence_on_cpu import GRADIENTS
 
 import minilstm_kernels
 from minilstm_kernels import cluster_plan
-from minilstm_kernels.cluster_plan import Device, best_version, plan
+from minilstm_kernels.cluster_plan import VERSIONS, Device, best_version, plan
 
 pytestmark = cuda_on_cpu.needs_gxx
 H100 = Device(132, 227 * 1024)
@@ -124,13 +125,14 @@ def test_a_gpu_without_clusters_is_told(monkeypatch):
 
 # --- how it is cut up -------------------------------------------------------------------------------------------------
 
-dtypes = st.sampled_from(list(STORAGE))
+kinds = st.sampled_from(sorted({(dtype, version) for dtype in STORAGE for version in (1, best_version(dtype))}
+                               | {("float32", version) for version in VERSIONS.values()}))  # fmt: skip
 
 
-@given(direction=st.sampled_from(["forward", "backward"]), B=st.integers(1, 600), H=st.integers(1, 512), dtype=dtypes,
-       plain=st.booleans(), shared=st.sampled_from([99, 163, 227]))
-def test_a_plan_has_a_place_for_everything(direction, B, H, dtype, plain, shared):
-    version = 1 if plain else best_version(dtype)
+@given(direction=st.sampled_from(["forward", "backward"]), B=st.integers(1, 600), H=st.integers(1, 512), kind=kinds,
+       shared=st.sampled_from([99, 163, 227]))
+def test_a_plan_has_a_place_for_everything(direction, B, H, kind, shared):
+    dtype, version = kind
     try:
         how = plan(direction, version, B, H, dtype, Device(132, shared * 1024))
     except ValueError:
@@ -155,25 +157,29 @@ def test_clusters_have_more_rows_where_more_clusters_would_not_run_at_once(B, ro
     assert plan("forward", 2, B, 512, "float16", H100).rows == rows
 
 
-@pytest.mark.parametrize("dtype, most", [("float16", 704), ("bfloat16", 704), ("float32", 512), ("float64", 256)])
-def test_how_large_a_layer_may_be(dtype, most):
+@pytest.mark.parametrize("dtype, version, most", [
+    ("float16", 2, 704), ("bfloat16", 2, 704), ("float32", 1, 512), ("float32", 3, 512), ("float32", 4, 512),
+    ("float64", 1, 256),
+])  # fmt: skip
+def test_how_large_a_layer_may_be(dtype, version, most):
     for direction in ("forward", "backward"):
-        plan(direction, best_version(dtype), 64, most, dtype, H100)
+        plan(direction, version, 64, most, dtype, H100)
     with pytest.raises(ValueError, match=f"H = {most + 1} in {dtype} is more than the 16 blocks"):
         for direction in ("forward", "backward"):
-            plan(direction, best_version(dtype), 64, most + 1, dtype, H100)
+            plan(direction, version, 64, most + 1, dtype, H100)
 
 
-@pytest.mark.parametrize("dtype, H, B", [
-    ("float16", 400, 64), ("float16", 512, 64), ("float16", 512, 256), ("bfloat16", 512, 64), ("float32", 256, 64),
-    ("float32", 512, 64), ("float64", 129, 64),
+@pytest.mark.parametrize("dtype, version, H, B", [
+    ("float16", 2, 400, 64), ("float16", 2, 512, 64), ("float16", 2, 512, 256), ("bfloat16", 2, 512, 64),
+    ("float32", 1, 256, 64), ("float32", 1, 512, 64), ("float64", 1, 129, 64),
+    *[("float32", *case) for case in product(VERSIONS.values(), (256, 400, 512), (64, 128))],
 ])  # fmt: skip
-def test_what_is_planned_for_usual_sizes_has_been_compiled(dtype, H, B):
+def test_what_is_planned_for_usual_sizes_has_been_compiled(dtype, version, H, B):
     """And holds its weights in registers in 16 bits, as long as there are not too many rows."""
     budget = tomllib.loads((Path(__file__).parent / "cuda_budget.toml").read_text())["lstm_cluster.cu"]
     for direction in ("forward", "backward"):
-        how = plan(direction, best_version(dtype), B, H, dtype, H100)
-        assert how.name(direction, best_version(dtype), STORAGE[dtype]) in budget
+        how = plan(direction, version, B, H, dtype, H100)
+        assert how.name(direction, version, STORAGE[dtype]) in budget
         assert how.kept == how.fragments or "float16" not in dtype or B == 256
 
 
@@ -183,7 +189,7 @@ def test_what_is_planned_for_usual_sizes_has_been_compiled(dtype, H, B):
 @pytest.mark.parametrize("sanitizer, B", [("address,undefined", 9), ("thread", 2)])
 def test_no_sanitizer_has_a_complaint(sanitizer, B):
     """Reads and writes beside an array, misaligned ones, overflows; and races, with a thread for every thread."""
-    cuts = CUTS[1], Cut(HALF, 2, 4, 1, 9)
+    cuts = CUTS[1], Cut(HALF, 2, 4, 1, 9), Cut(BFLOAT16X3, 4, 4, 1, 9, kept=0)
     names = sorted({name for cut in cuts for name in cut.names()})
     kernels = cuda_on_cpu.RawModule(code=CODE, name_expressions=names).get_function
     with cuda_on_cpu.recording() as launches:

@@ -158,14 +158,20 @@ template <int N> __cluster_dims__(N, 1, 1) __global__ void who(unsigned* out) {
   out[2 * blockIdx.x] = cluster.num_blocks(), out[2 * blockIdx.x + 1] = cluster.block_rank();
 }
 
-template <class S> __global__ void tensor(const S* a, const S* b, float* d) {    // d (16,8) += a (16,16) @ b (8,16).T
-  const int row = threadIdx.x / 4, column = threadIdx.x % 4 * 2;
-  const auto two = [](const S* from) { return *reinterpret_cast<const unsigned*>(from); };
-  const S *low = a + row * 16 + column, *high = low + 8 * 16, *mine = b + row * 16 + column;
-  float sums[4], *const to = d + row * 8 + column;
+template <class S> __global__ void tensor(const S* a, const S* b, float* d) {    // d (16,8) += a (16,K) @ b (8,K).T
+  constexpr int WORD = 4 / sizeof(S), K = 8 * WORD;
+  const int row = threadIdx.x / 4, column = threadIdx.x % 4 * WORD;
+  const auto word = [](const S* from) { return *reinterpret_cast<const unsigned*>(from); };
+  const S *low = a + row * K + column, *high = low + 8 * K, *mine = b + row * K + column;
+  float sums[4], *const to = d + row * 8 + threadIdx.x % 4 * 2;
   for (int i = 0; i < 4; i++) sums[i] = to[i / 2 * 64 + i % 2];
-  on_cpu::mma<S>(sums, two(low), two(high), two(low + 8), two(high + 8), two(mine), two(mine + 8));
+  on_cpu::mma<S>(sums, word(low), word(high), word(low + K / 2), word(high + K / 2), word(mine), word(mine + K / 2));
   for (int i = 0; i < 4; i++) to[i / 2 * 64 + i % 2] = sums[i];
+}
+
+__global__ void as_factors(const float* x, unsigned* tf32, unsigned* pairs, int n) {    // pairs: of x and half of it
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) tf32[i] = on_cpu::to_tf32(x[i]), pairs[i] = on_cpu::pair_of_bfloat16(x[i], x[i] / 2);
 }
 
 __global__ void beside(float* x, int at) { x[at] = 1; }
@@ -176,6 +182,7 @@ NAMES = [
     "indices", "rotate<true>", "rotate<false>", "sums<true>", "sums<false>", "unwritten", "shared_overflow", "shuffles",
     "half_a_warp", "votes", "atomics", "halves", "relax<true>", "relax<false>", "message<true>", "message<false>",
     "early_return", "deadlock", "beside", "four", "cluster_deadlock", "tensor<__half>", "tensor<__nv_bfloat16>",
+    "tensor<float>", "as_factors",
     "who<1>", "who<3>", "who<16>", "who<17>", "pass_on<2, NONE>", "pass_on<4, NONE>", "pass_on<16, NONE>",
     "pass_on<4, NO_FIRST_BARRIER>", "pass_on<4, NO_BARRIER>", "pass_on<4, NO_WAIT>",
 ]  # fmt: skip
@@ -415,15 +422,38 @@ def test_whoever_reads_the_memory_of_a_block_that_has_ended_gets_nothing(kernel)
     assert out[0] == -1    # all bits are set
 
 
-@pytest.mark.parametrize("name", ["__half", "__nv_bfloat16"])
-def test_tensor_cores(kernel, name):
+@pytest.mark.parametrize("name, K", [("__half", 16), ("__nv_bfloat16", 16), ("float", 8)])
+def test_tensor_cores(kernel, name, K):
     """Whole numbers, of which a product has no rounding."""
     rng = np.random.default_rng(0)
-    a, b, d = (rng.integers(-128, 128, shape).astype(np.float32) for shape in ((16, 16), (8, 16), (16, 8)))
-    stored = (x.astype(np.float16) if name == "__half" else (x.view(np.uint32) >> 16).astype(np.uint16) for x in (a, b))
+    a, b, d = (rng.integers(-128, 128, shape).astype(np.float32) for shape in ((16, K), (8, K), (16, 8)))
+    as_stored = {"__half": np.float16, "float": np.float32}
+    stored = (x.astype(as_stored[name]) if name in as_stored else (x.view(np.uint32) >> 16).astype(np.uint16)
+              for x in (a, b))  # fmt: skip
     expected = d + a @ b.T
     kernel(f"tensor<{name}>")((1,), (32,), (*stored, d))
     assert (d == expected).all()
+
+
+def test_a_number_that_was_not_rounded_to_tf32_is_no_number(kernel):
+    a, b, d = (np.ones(shape, np.float32) for shape in ((16, 8), (8, 8), (16, 8)))
+    a[3, 5] += 2.0**-11
+    kernel("tensor<float>")((1,), (32,), (a, b, d))
+    assert np.isnan(d[3]).all() and (np.delete(d, 3, axis=0) == 9).all()
+
+
+def test_tf32_is_the_nearest_and_of_two_the_one_farther_from_zero(kernel):
+    x = interesting()
+    tf32, pairs = np.zeros(len(x), np.uint32), np.zeros(len(x), np.uint32)
+    kernel("as_factors")((-(-len(x) // 1024),), (1024,), (x, tf32, pairs, int32(len(x))))
+    bits, real = x.view(np.uint32), np.isfinite(x)
+    below = bits & 0xFFFFE000
+    assert (tf32[real] == np.where(bits - below >= 0x1000, below + 0x2000, below)[real]).all()
+    assert (tf32[np.isinf(x)] == bits[np.isinf(x)]).all() and np.isnan(float32_of(tf32[np.isnan(x)])).all()
+    _, first, _, _ = convert(kernel, x)
+    with np.errstate(invalid="ignore"):    # of a signalling NaN
+        _, second, _, _ = convert(kernel, x / 2)
+    assert (pairs == first | second.astype(np.uint32) << 16).all()
 
 
 # --- 16-bit numbers ---------------------------------------------------------------------------------------------------

@@ -21,10 +21,12 @@ from recurrence_on_cpu import GRADIENTS
 
 import minilstm_kernels
 from minilstm_kernels import persistent_plan
-from minilstm_kernels.persistent_plan import ITEMSIZE, Device, best_version, plan, with_sizes
+from minilstm_kernels.persistent_plan import ITEMSIZE, VERSIONS, Device, best_version, plan, with_sizes
 
 pytestmark = cuda_on_cpu.needs_gxx
 H100 = Device(132, 227 * 1024)
+KINDS = sorted({(dtype, version) for dtype in ITEMSIZE for version in (1, best_version(dtype))}
+               | {("float32", version) for version in VERSIONS.values()})  # fmt: skip
 every_cut = pytest.mark.parametrize("cut", CUTS, ids=lambda c: f"{c.storage.name}-{c.version}-{c.H}")
 
 # the same products with other units to a block, other rows to a group, and the weights in other places
@@ -192,15 +194,25 @@ def test_a_gpu_without_such_tensor_cores_adds_plain_products(cupy, fresh, monkey
     assert [launch.name.split(", ")[:2] for launch in launches] == [["lstm_forward<__half", "1"]]
 
 
+@pytest.mark.parametrize("version", VERSIONS.values())
+def test_a_gpu_without_such_tensor_cores_refuses_what_only_they_can_do(cupy, fresh, version):
+    persistent = fresh(major=7, minor=5)
+    ins, _ = problem(cupy)
+    message = r"kernel 'persistent': products of float32 in TF32 or bfloat16 need .* 8\.0 or newer, .* has 7\.5"
+    with cuda_on_cpu.recording() as launches, pytest.raises(ValueError, match=message):
+        persistent.forward(*ins.values(), version=version)
+    assert not launches
+
+
 # --- how it is cut up -------------------------------------------------------------------------------------------------
 
-directions, dtypes = st.sampled_from(["forward", "backward"]), st.sampled_from(sorted(ITEMSIZE))
+directions, kinds = st.sampled_from(["forward", "backward"]), st.sampled_from(KINDS)
 
 
-@given(direction=directions, B=st.integers(1, 600), H=st.integers(1, 1500), dtype=dtypes, plain=st.booleans(),
+@given(direction=directions, B=st.integers(1, 600), H=st.integers(1, 1500), kind=kinds,
        device=st.sampled_from([H100, Device(108, 163 * 1024), Device(142, 99 * 1024), Device(40, 64 * 1024)]))
-def test_a_plan_has_a_place_for_everything(direction, B, H, dtype, plain, device):
-    version = 1 if plain else best_version(dtype)
+def test_a_plan_has_a_place_for_everything(direction, B, H, kind, device):
+    dtype, version = kind
     weights = 4 * H * H * ITEMSIZE[dtype]
     try:
         how = plan(direction, version, B, H, dtype, device)
@@ -218,11 +230,13 @@ def test_a_plan_has_a_place_for_everything(direction, B, H, dtype, plain, device
     assert name == f"lstm_{direction}<float, {version}, {', '.join(map(str, how[2:7]))}>"
 
 
-@pytest.mark.parametrize("dtype, B, groups", [("float32", 1, 1), ("float32", 64, 1), ("bfloat16", 64, 2)])
-def test_the_weights_of_awd_lstm_fit_on_an_h100(dtype, B, groups):
+@pytest.mark.parametrize("dtype, version, B, groups", [
+    ("float32", 1, 1, 1), ("float32", 1, 64, 1), ("bfloat16", 2, 64, 2), ("float32", 3, 1, 1), ("float32", 4, 128, 1),
+])  # fmt: skip
+def test_the_weights_of_awd_lstm_fit_on_an_h100(dtype, version, B, groups):
     """1150 units: in float32 once, in 16 bits twice."""
     for direction in ("forward", "backward"):
-        assert plan(direction, best_version(dtype), B, 1150, dtype, H100).groups == groups
+        assert plan(direction, version, B, 1150, dtype, H100).groups == groups
 
 
 def test_it_is_the_fastest_of_all_there_is_room_for():
@@ -241,11 +255,11 @@ def test_a_faster_barrier_makes_more_of_a_step_the_products():
 
 def test_what_is_compiled_for_the_budget_is_what_an_h100_would_take():
     budget = tomllib.loads((Path(__file__).parent / "cuda_budget.toml").read_text(encoding="utf-8"))
-    cases = [(FLOAT, 64, 1150), (FLOAT, 64, 400), (BFLOAT16, 64, 1150), (HALF, 64, 512), (HALF, 1, 256)]
+    cases = [(FLOAT, 1, 64, 1150), (FLOAT, 1, 64, 400), (BFLOAT16, 2, 64, 1150), (HALF, 2, 64, 512), (HALF, 2, 1, 256)]
+    cases += [(FLOAT, *case) for case in product(VERSIONS.values(), (1, 64), (512, 1150))]
     wanted = set()
-    for (storage, B, H), direction in product(cases, ("forward", "backward")):
+    for (storage, version, B, H), direction in product(cases, ("forward", "backward")):
         dtype = DTYPES[storage.name]
-        version = best_version(dtype)
         wanted.add(plan(direction, version, B, H, dtype, H100).name(direction, version, storage.name))
     assert wanted <= set(budget["lstm_persistent.cu"])
 

@@ -14,6 +14,7 @@ from problems import every_recurrence, same_bits
 
 import minilstm_kernels
 from minilstm import recurrence
+from minilstm_kernels.cluster_plan import Device
 
 pytestmark = cuda_on_cpu.needs_gxx
 
@@ -117,24 +118,43 @@ def test_what_comes_out_has_the_dtypes_of_what_went_in(cupy, kernel, dtype):
 
 
 @all_steps_at_once
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_tensor_cores_and_plain_sums_agree(cupy, kernel, dtype):
+@pytest.mark.parametrize("dtype, version, best, ulp", [
+    ("float16", 2, 2, 2.0**-10), ("bfloat16", 2, 2, 2.0**-7), ("float32", 3, 1, 2.0**-10), ("float32", 4, 1, 2.0**-16),
+])  # fmt: skip
+def test_tensor_cores_and_plain_sums_agree(cupy, kernel, dtype, version, best, ulp):
+    """And which of them is taken unless another is asked for: in float32 the exact sums."""
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes", reason="pip install ml_dtypes").bfloat16
     ins, d = problem(cupy, 5, 9, 40, np.float32)
     ins, d = ({k: a if k in ("c0", "dc_T") else a.astype(dtype) for k, a in arrays.items()} for arrays in (ins, d))
-    found = []
-    for version in (1, 2, None):
+    found = {}
+    for asked in (1, version, None):
         with cuda_on_cpu.recording() as launches:
-            found.append(run(kernel, ins, d, version=version))
+            found[asked] = run(kernel, ins, d, version=asked)
         names = [launch.name.split(", ") for launch in launches if launch.name.startswith("lstm")]
-        assert {name[1] for name in names} == {"1" if version == 1 else "2"}
-    sums, tensor, best = found
-    same_bits(tensor, best)
-    ulp = 2.0**-10 if dtype == "float16" else 2.0**-7
+        assert {name[1] for name in names} == {str(asked or best)}
+    same_bits(found[best], found[None])
+    sums, tensor = found[1], found[version]
+    assert any((a != tensor[name]).any() for name, a in sums.items())
     for name, a in sums.items():
         a, b = a.astype(float), tensor[name].astype(float)
         assert abs(a - b).max() <= 4 * ulp * max(1, abs(a).max()), name
+
+
+@all_steps_at_once
+@pytest.mark.parametrize("version", [3, 4])
+def test_what_is_returned_of_float32_has_all_its_bits(cupy, kernel, version):
+    """Only what is multiplied has fewer."""
+    out = run(kernel, *problem(cupy, 3, 9, 20), version=version)
+    for name, a in out.items():
+        assert (a.view(np.uint32) & 0x1FFF != 0).mean() > 0.9, name
+
+
+@all_steps_at_once
+@pytest.mark.parametrize("dtype, version", [("float32", 2), ("float64", 3), ("float16", 3), ("float16", 4)])
+def test_a_version_for_other_arrays_is_refused(name, kernel, dtype, version):
+    with pytest.raises(ValueError, match=f"kernel '{name}': there is no version {version} for {dtype} arrays"):
+        kernel.plan("forward", version, 4, 12, dtype, Device(132, 227 * 1024))
 
 
 # --- what never reaches the device ------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def test_a_ratio_is_of_our_fastest_and_of_cudnns_fastest(ours, theirs):
     rivals = ["torch", "torch-graph", "torch-arranged", "cudnn-standard", "cudnn-persist-static-graph"]
     times = dict(zip(("cupy", "graph", "numba-cuda", "cupy-v1"), ours, strict=False))
     times |= dict(zip(rivals, theirs, strict=False))
+    times["persistent-bfloat16x3"] = 1e-3    # is not as exact as they, and does not count
     want = min(ours) / min(theirs[: len(rivals)])
     assert gpu_rows.ratio(times) == pytest.approx(want)
     assert gpu_rows.ratio({name: ms for name, ms in times.items() if name not in rivals}) is None

@@ -81,7 +81,7 @@ def test_all_are_compiled_once_and_one_that_cannot_be_stops_nobody(compile_ahead
         raise RuntimeError("it spills")
 
     given = compile_ahead(compiler, 2 * [(4, 12, "float32"), (4, 12, "tf32")], 60)
-    assert len(given) == len(set(given)) == 6
+    assert len(given) == len(set(given)) == 6 + 4    # the graph does not offer TF32
     assert {how[0] for how in given} == {"lstm_step.cu", "lstm_cluster.cu", "lstm_persistent.cu"}
 
 

@@ -51,6 +51,9 @@ def test_another_version_or_gpu_may_have_less_room(cupy, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(persistent, "_capability", lambda number: (7, 5))  # without tensor cores it is version 1
         assert persistent.no_room(16, 1700, "float16")
+        for version in persistent.VERSIONS.values():
+            assert "this GPU has 7.5" in persistent.no_room(1, 8, "float32", version=version)
+    assert persistent.no_room(1, 8, "float32", version=3) is None
     assert persistent.no_room(16, 900, "float16") is None
     monkeypatch.setattr(persistent, "_device", lambda number: persistent_plan.Device(20, 64 * 1024))
     assert "more than 20 multiprocessors" in persistent.no_room(16, 900, "float16")
@@ -161,7 +164,12 @@ def test_the_device_is_asked_for_its_name_once(cupy, monkeypatch, table):
 def taken(monkeypatch):
     """The names of the kernels that calls have taken, in order"""
     names = []
-    monkeypatch.setattr(lstm, "get_recurrence", lambda name: names.append(name) or recurrence.get_recurrence(name))
+
+    def get_recurrence(name, precision):
+        names.append(name)
+        return recurrence.get_recurrence(name, precision)
+
+    monkeypatch.setattr(lstm, "get_recurrence", get_recurrence)
     return names
 
 

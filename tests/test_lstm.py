@@ -228,7 +228,8 @@ def test_a_state_is_a_pair(state):
 
 @pytest.mark.parametrize("option, message", [
     ({"kernel": "nosuch"}, "kernel: expected one of auto, reference"),
-    ({"precision": "int8"}, "precision: kernel 'auto' does not offer 'int8'; expected None .*bfloat16, float16"),
+    ({"precision": "int8"},
+     "precision: kernel 'auto' does not offer 'int8'; expected None .*, bfloat16, bfloat16x3, float16, tf32"),
     ({"precision": "float16", "kernel": "reference"}, "kernel 'reference' does not offer 'float16'; expected None"),
     ({"precision": "float16", "dtype": np.float64}, "precision: expected None for float64"),
 ])  # fmt: skip
