@@ -1,9 +1,9 @@
 """Who may import whom, read from the source with `ast`; and what importing the packages must not load."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -155,10 +155,16 @@ def test_help_loads_no_heavy_optional_library():
 
 
 def test_help_answers_within_half_a_second():
+    """Of the processor's time: by the clock it depends on who else is at work."""
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = processor_seconds_of_children()
         done = run_python("-m", "ulmfit", "--help")
-        best = min(best, time.perf_counter() - start)
+        best = min(best, processor_seconds_of_children() - start)
         assert done.returncode == 0, done.stderr
     assert best < 0.5, f"best of three: {best:.2f} s"
+
+
+def processor_seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
