@@ -42,8 +42,8 @@ COMMAND_LINES = {
     "empty name of a model": (["run", "trec6", "--pretrained", ""], ["error: --pretrained: expected shipped, none"]),
     "minutes without a text": (
         ["run", "questions", "--pretrain-minutes", "1"], ["--pretrain-minutes needs --pretrain-text"]),
-    "resume without a place": (["run", "--resume"], ["the run in --out; name it"]),
-    "overwrite without a place": (["run", "questions", "--overwrite"], ["the run in --out; name it"]),
+    "resume without a place": (["run", "--resume"], ["--resume needs --out: the folder of the run to continue"]),
+    "overwrite without a place": (["run", "questions", "--overwrite"], ["--overwrite needs --out: the folder"]),
 }  # fmt: skip
 IDLE = {  # options that would change nothing
     "official files of a table": (["run", "t.csv", "--data-dir", "d"], ["--data-dir", "t.csv needs none"]),

@@ -16,7 +16,7 @@ from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, differences, fingerprint, peak_memory, versions
-from .run_dir import RunDirectory, check, prepare
+from .run_dir import METRICS, RunDirectory, check, prepare
 from .tables import is_table_path
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
@@ -44,7 +44,8 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
         if resume:
             config, minutes = _stored_config(run, config), None
             if (metrics := run.load_metrics()) is not None:
-                progress.message(f"{out} is complete; nothing is left to resume")
+                where = f"its numbers are in {run.path / METRICS}"
+                progress.message(f"{out} is complete; nothing is left to resume; {where}")
                 run.close()
                 return metrics
             progress.message(f"going on with {out} as its config.yaml says ...")

@@ -54,7 +54,8 @@ Pretrained = option(
     metavar="shipped|none|FOLDER", show_default=False,
 )  # fmt: skip
 Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
-NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
+KNOWN = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
+NamedOrFile = typer.Argument(help=f"{KNOWN}.", metavar="DATASET")
 
 
 def checked_device(device, default="cpu") -> str | None:
