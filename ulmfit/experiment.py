@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .config import SCRATCH, SHIPPED, STAGES
 from .config_files import validated
-from .corpus import Corpus
+from .corpus import Corpus, note_a_table
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .devices import check_device, task_to
 from .errors import InputError
@@ -17,7 +17,6 @@ from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, differences, fingerprint, peak_memory, versions
 from .run_dir import METRICS, RunDirectory, check, prepare
-from .tables import is_table_path
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
 
@@ -195,8 +194,7 @@ def read_corpus(config, progress):
         texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
     name, bptt = config.pretrain_text or "the embedded English text", config.recipe.pretrain.bptt
     progress.message(f"reading {name} ...")
-    if is_table_path(name):
-        progress.message(f"note: {name} looks like a table and is read as plain text, its commas and labels too")
+    note_a_table(name, progress)
     corpus = Corpus(texts, progress.tokens)
     if (n := training_tokens(corpus, config.seed)) <= bptt:
         raise InputError(

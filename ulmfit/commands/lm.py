@@ -30,12 +30,13 @@ def perplexity(
     json_: option(bool, "Print JSON instead of lines.", "--json") = False,
 ):  # fmt: skip
     """How well a language model predicts a text."""
+    from ..progress import ConsoleProgress
     from .lm_answers import print_perplexity
 
     device = checked_device(device)
     print_perplexity(
-        console(), file, model, direction and direction.value, device, split=split and split.value, data_dir=data_dir,
-        encoding=encoding, batch_size=batch_size, as_json=json_,
+        ConsoleProgress(console(stderr=True)), file, model, direction and direction.value, device,
+        split=split and split.value, data_dir=data_dir, encoding=encoding, batch_size=batch_size, as_json=json_,
     )  # fmt: skip
 
 

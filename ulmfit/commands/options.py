@@ -67,12 +67,12 @@ def checked_device(device, default="cpu") -> str | None:
     return name
 
 
-def console():
-    """Where tables are printed: standard output as it is now."""
+def console(stderr=False):
+    """Where tables are printed: standard output as it is now. With stderr=True, where what is no answer goes."""
     from rich.console import Console
 
     class Terminal(Console):
         def on_broken_pipe(self):  # rich would end the program with 1, as if something were wrong
             raise BrokenPipeError
 
-    return Terminal(soft_wrap=False)
+    return Terminal(soft_wrap=False, stderr=stderr)
