@@ -77,7 +77,7 @@ def command_line(arguments, parts, place):
 CONSTANTS = {
     "lr=0.1": ["there is no constant 'lr'; did you mean pretrain.lr, finetune.lr, classify.lr?"],
     "classify.epochz=3": ["did you mean classify.epochs"],
-    "clasify.epochs=3": ["classify.epochs"],
+    "clasify.epochs=3": ["; did you mean classify.epochs?"],
     "classify=3": ["there is no constant 'classify'"],
     "a.b.c.d=1": ["there is no constant 'a.b.c.d'; there are size.embedding"],
     "classify.epochs": ["expected NAME=VALUE"],
