@@ -251,11 +251,11 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
 
 
 def _total(reports):
-    """One stage over all directions: SUMMED added up; everything else averaged."""
+    """One stage over all directions: SUMMED added up; everything else averaged, but for what each epoch found."""
     if reports[0] is None:
         return None
     total = {}
-    for key in reports[0]:
+    for key in (k for k in reports[0] if k != "validations"):
         values = [r[key] for r in reports if r[key] is not None]
         n = 1 if key in SUMMED else len(values)
         total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None
