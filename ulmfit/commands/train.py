@@ -11,6 +11,7 @@ from ..errors import InputError, StepTooLarge
 from .configs import make_config
 from .options import (
     KNOWN,
+    OUTPUT,
     TEXT,
     DataDir,
     DeviceOption,
@@ -33,6 +34,7 @@ from .options import (
     checked_device,
     console,
     option,
+    setting,
 )  # fmt: skip
 
 AGAIN = "the same command again"
@@ -75,11 +77,11 @@ def run(
     ctx: typer.Context,
     dataset: Annotated[str | None, NamedOrFile] = None,
     out: option(
-        Path | None, "Folder for what comes out, made new (default: runs/DATASET-TIME).", metavar="FOLDER",
+        Path | None, f"{OUTPUT} (default: runs/DATASET-TIME).", metavar="FOLDER",
         show_default=False,
     ) = None,
-    config: option(Path | None, "Replay this config.yaml.", metavar="FILE") = None,
-    pretrain_text: option(str | None, "Do stage 1 as well, on this text.", metavar=TEXT) = None,
+    config: option(Path | None, "Repeat the run of this config.yaml.", metavar="FILE") = None,
+    pretrain_text: option(str | None, "Pre-train first (stage 1), on this text.", metavar=TEXT) = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
@@ -119,9 +121,10 @@ def pretrain(
     ctx: typer.Context,
     out: Out,
     text: option(
-        str | None, "General text, or a WikiExtractor file, folder or tar; needed, but with --resume.", metavar=TEXT,
+        str | None, "General text, or a WikiExtractor file, folder or tar; required without --resume.", metavar=TEXT,
     ) = None,
-    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop",
+    set_: setting("pretrain.epochs=5") = None, seed: Seed = 1,
     direction: Dir = Direction.forward, device: DeviceOption = None,
     resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
@@ -147,8 +150,9 @@ def _from_language_model(stage, help):
         pretrained: Pretrained = None,
         data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
         label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
-        recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-        device: DeviceOption = None, resume: Resume = False, overwrite: Overwrite = False,
+        recipe: Recipe = "laptop", set_: setting(f"{stage}.epochs=5") = None, seed: Seed = 1,
+        direction: Dir = Direction.forward, device: DeviceOption = None,
+        resume: Resume = False, overwrite: Overwrite = False,
     ):  # fmt: skip
         from ..config import SHIPPED
 
@@ -178,7 +182,7 @@ def _run(config, out, device=None, **how):
     from ..plots import CURVES
     from ..run_dir import METRICS
 
-    shown = how.get("resume") and all((Path(out) / name).is_file() for name in (METRICS, CURVES))  # by then it was
+    shown = how.get("resume") and out and all((Path(out) / name).is_file() for name in (METRICS, CURVES))
     metrics = _train(config, out, device, **how)
     if not shown:
         _report(metrics, out)
