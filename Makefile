@@ -9,7 +9,7 @@ help:                ## this list
 	@echo "  ARGS='...' adds options to quickstart, test, bench, torture and gpu-check; PYTHON=python3.12 is another Python"
 	@echo "  gpu-check installs nothing: it takes a Python that has NumPy, CuPy and PyTorch; OUT=dir, PARTS=check,bench"
 
-quickstart: .venv/made-run   ## a question classifier on the shipped model, in two minutes
+quickstart: .venv/made-run   ## a question classifier on the shipped model: two minutes on two free cores
 	@.venv/bin/ulmfit quickstart $(ARGS)
 
 test: .venv/made-dev         ## the whole test suite

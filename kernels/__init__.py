@@ -64,24 +64,24 @@ class Availability(NamedTuple):
 # The only place where a kernel is registered. In the order of preference, the best first: "auto" goes by it, but for
 # arrays on a GPU that gpu_times.csv knows.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    Implementation("cpu", "cpu_lstm", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+    Implementation("cpu", "cpu_lstm", "cpu", ("numba",), "pip install numba",
                    "Numba: weights packed once, every thread with its own units for all time steps"),
-    Implementation("cpu-packed", "cpu_packed", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+    Implementation("cpu-packed", "cpu_packed", "cpu", ("numba",), "pip install numba",
                    "Numba: the weights packed once a call; a product and one pass over the gates a step"),
-    Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install 'minilstm[numba]'",
+    Implementation("cpu-gates", "cpu_gates", "cpu", ("numba",), "pip install numba",
                    "Numba: the gates of a step in one compiled pass, its matrix product by NumPy's BLAS"),
-    Implementation("graph", "cupy_graph", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+    Implementation("graph", "cupy_graph", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",
                    "CUDA C++: a step in one kernel, product and gates; all steps in a CUDA graph; "
                    "not yet measured on a GPU", ("float16", "bfloat16")),
-    Implementation("cupy", "cupy_gates", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+    Implementation("cupy", "cupy_gates", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",
                    "CUDA C++: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU",
                    ("float16", "bfloat16")),
-    Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install 'minilstm[numba,cuda13]'",
+    Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install numba cupy-cuda13x",
                    "Numba CUDA: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
-    Implementation("persistent", "cupy_persistent", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+    Implementation("persistent", "cupy_persistent", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",
                    "CUDA C++: one kernel for all steps, weights on the chip, barriers between blocks; "
                    "not yet measured on a GPU", ("float16", "bfloat16", "tf32", "bfloat16x3")),
-    Implementation("cluster", "cupy_cluster", "cuda", ("cupy",), "pip install 'minilstm[cuda13]' (or [cuda12])",
+    Implementation("cluster", "cupy_cluster", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",
                    "CUDA C++ for Hopper and newer: one kernel for all steps, weights on the chip; "
                    "not yet measured on a GPU", ("float16", "bfloat16", "tf32", "bfloat16x3")),
 )

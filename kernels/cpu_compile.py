@@ -59,7 +59,8 @@ def compiled(function):
 
 
 class _Announcement(event.Listener):
-    """Compiling takes seconds in which nothing seems to happen: one line says so, once, when it begins."""
+    """Compiling takes seconds in which nothing seems to happen: one line says so, once in a program, when it begins.
+    What a later one needs for the first time is compiled then, with a line of its own."""
 
     def __init__(self):
         self._depth, self._said = 0, False
@@ -67,7 +68,8 @@ class _Announcement(event.Listener):
     def on_start(self, event):
         if self._depth == 0 and not self._said and event.data["dispatcher"] in _announced:
             self._said = True
-            print("minilstm: compiling the CPU kernels for this processor, once ...", file=sys.stderr)
+            print("minilstm: compiling CPU kernels for this processor; up to half a minute, longer on a busy machine "
+                  "...", file=sys.stderr)
         self._depth += 1
 
     def on_end(self, event):

@@ -37,7 +37,7 @@ def to_device(x, device: str):
     try:
         import cupy
     except ImportError as e:
-        raise RuntimeError("device 'cuda' needs CuPy: pip install 'minilstm[cuda13]' (or [cuda12])") from e
+        raise RuntimeError("device 'cuda' needs CuPy: pip install cupy-cuda13x (or cupy-cuda12x)") from e
     return cupy.asarray(x)
 
 

@@ -74,7 +74,7 @@ TABLES = {
     "one class": ("t.csv", HEADER + b"x,a\ny,a\nz,a\n", ["every row has the label 'a'", "at least two classes"]),
     "numbers for labels": ("t.csv", HEADER + b"".join(b"x,%d.5\n" % n for n in range(9)), [
         "t.csv: 9 rows have 9 different labels: is this the label column?", "--label-column"]),
-    "semicolons": ("t.csv", b"text;label\nx;a\n", ["t.csv:1: the header is parted by ';'"]),
+    "semicolons": ("t.csv", b"text;label\nx;a\n", ["t.csv:1: columns are separated by ';'"]),
     "too few rows": ("t.csv", HEADER + b"x,a\ny,b\n", ["2 rows are too few"]),
     "latin-1": ("t.csv", GOOD + b"caf\xe9,HUM\n", ["t.csv:14: byte 0xE9", "try --encoding latin-1"]),
     "NUL": ("t.csv", GOOD + b"a\0b,HUM\n", ["t.csv:14: found a NUL byte", "--encoding utf-16"]),

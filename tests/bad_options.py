@@ -42,8 +42,8 @@ COMMAND_LINES = {
     "empty name of a model": (["run", "trec6", "--pretrained", ""], ["error: --pretrained: expected shipped, none"]),
     "minutes without a text": (
         ["run", "questions", "--pretrain-minutes", "1"], ["--pretrain-minutes needs --pretrain-text"]),
-    "resume without a place": (["run", "--resume"], ["the run in --out; name it"]),
-    "overwrite without a place": (["run", "questions", "--overwrite"], ["the run in --out; name it"]),
+    "resume without a place": (["run", "--resume"], ["--resume needs --out: the folder of the run to continue"]),
+    "overwrite without a place": (["run", "questions", "--overwrite"], ["--overwrite needs --out: the folder"]),
 }  # fmt: skip
 IDLE = {  # options that would change nothing
     "official files of a table": (["run", "t.csv", "--data-dir", "d"], ["--data-dir", "t.csv needs none"]),
@@ -77,7 +77,7 @@ def command_line(arguments, parts, place):
 CONSTANTS = {
     "lr=0.1": ["there is no constant 'lr'; did you mean pretrain.lr, finetune.lr, classify.lr?"],
     "classify.epochz=3": ["did you mean classify.epochs"],
-    "clasify.epochs=3": ["classify.epochs"],
+    "clasify.epochs=3": ["; did you mean classify.epochs?"],
     "classify=3": ["there is no constant 'classify'"],
     "a.b.c.d=1": ["there is no constant 'a.b.c.d'; there are size.embedding"],
     "classify.epochs": ["expected NAME=VALUE"],

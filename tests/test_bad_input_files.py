@@ -51,7 +51,7 @@ def test_a_label_that_only_the_test_file_has(tiny_data, tmp_path):
 @pytest.mark.parametrize("n", [2, 5000])
 def test_more_training_rows_than_there_are_or_fewer_than_classes(n, tiny_data, tmp_path):
     answer = ulmfit("run", tiny_data / "train.csv", "--n-train", n, "--out", tmp_path / "run", *RUN)
-    is_refused(answer, f"{n} training texts: there can be 3 (one a class) to 39 (all of train); give another --n-train")
+    is_refused(answer, f"--n-train {n}: expected 3 (one a class) to 39 (all of train)")
 
 
 
@@ -142,6 +142,9 @@ def test_evaluate_names_the_row_with_an_unknown_label(tiny_run, tmp_path):
     path = write_table(tmp_path / "t.tsv", [("who ?", "HUM"), ("when ?", "NUM")])
     answer = ulmfit("evaluate", path, "--model", tiny_run)
     is_refused(answer, f"{path}:3: label 'NUM' is not one of the model's classes (ENTY, HUM, LOC)", "drop the row")
+    path.write_text("text\tlabel\nHow many ?\tNUM\nHow often ?\tNUM\n")
+    answer = ulmfit("evaluate", path, "--model", tiny_run)
+    is_refused(answer, f"{path}:2: label 'NUM' is not one of", "nor is any other; is this the right --model, or ")
     is_refused(ulmfit("evaluate", tmp_path / "no.csv", "--model", tiny_run), "no.csv: no such file")
 
 

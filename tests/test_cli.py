@@ -35,6 +35,7 @@ from cli_helpers import (
 from minilstm import load_arrays
 from ulmfit.commands.train import BY_HAND
 from ulmfit.config import SCRATCH, SHIPPED
+from ulmfit.config_files import change_recipe, save_config
 from ulmfit.predictor import Predictor
 from ulmfit.recipes import QUICKSTART, RECIPES
 from ulmfit.report import program
@@ -110,7 +111,18 @@ def test_training_starts_from_the_shipped_model(command, entry, typed, meant, tm
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_can_be_told_where_to_compute(command):
     command = [command, *(["schedule"] if command == "plot" else [])]
-    assert "--device <cpu|cuda>" in succeeds(*command, "--help").out
+    shown = command[0] not in ("plot", "import-fastai")  # which compute nothing, and take it all the same
+    assert ("--device <cpu|cuda>" in succeeds(*command, "--help").out) == shown
+    is_refused(ulmfit(*command, "--device", "tpu"), "--device", "'tpu'")
+
+
+@pytest.mark.parametrize("command, stages", [
+    ("run", ("finetune", "classify")), ("pretrain", ("pretrain",)), ("finetune", ("finetune",)),
+    ("classify", ("classify",)), ("lr-find", ("classify",)),
+])  # fmt: skip
+def test_the_example_of_a_constant_changes_something_here(command, stages):
+    example = re.search(r"Change one constant: --set (\S+)\.", " ".join(succeeds(command, "--help").out.split()))[1]
+    assert example.split(".")[0] in stages and change_recipe(RECIPES["laptop"], [example]) != RECIPES["laptop"]
 
 
 def test_help_reads_no_configuration():
@@ -141,7 +153,7 @@ def test_version(monkeypatch):
 def test_doctor_says_what_to_install_for_a_kernel(monkeypatch):
     monkeypatch.setattr("minilstm_kernels._installed", lambda package: False)
     answer = succeeds("doctor")
-    assert "minilstm[numba]" in "".join(answer.out.split())
+    assert answer.out.count("numba is not installed") == 5 and answer.out.count("pip install numba\n") == 1
 
 
 # --- training
@@ -252,8 +264,8 @@ def test_overwrite_replaces_a_run_and_resume_of_a_complete_one_changes_nothing(t
     (tmp_path / "run" / "old").touch()
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     answer = train(tiny_data, tmp_path / "run", "--resume", *short)
-    assert answer.code == 0 and "Test error" in answer.out
-    assert "nothing is left to resume" in " ".join(answer.out.split())
+    said = f"{tmp_path}/run is complete; nothing is left to resume; its numbers are in {tmp_path}/run/metrics.json\n"
+    assert answer.code == 0 and answer.out.replace("\n", " ").split() == said.split()  # and no tables once more
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     assert train(tiny_data, tmp_path / "run", "--overwrite", "--seed", "2", *short).code == 0
     assert not (tmp_path / "run" / "old").exists()
@@ -306,7 +318,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(tiny_data, tmp_path, monkeypatc
 def test_a_run_that_is_stopped_while_it_draws_is_shown_by_resuming(error, code, said, tiny_run, tmp_path, monkeypatch):
     """All that was to be computed is there by then."""
     out = tmp_path / "run"
-    shutil.copytree(tiny_run, out)
+    shutil.copytree(tiny_run, out, ignore=shutil.ignore_patterns("curves.png"))
 
     def fail(*_, **__):
         raise error
@@ -318,29 +330,61 @@ def test_a_run_that_is_stopped_while_it_draws_is_shown_by_resuming(error, code, 
     assert succeeds("run", "--resume", "--out", out).out.count("Test error") == 1
 
 
+@pytest.mark.parametrize("command, source", [
+    ("pretrain", ["--text", "text.txt"]), ("finetune", ["train.csv"]), ("classify", ["train.csv"]),
+])  # fmt: skip
+def test_a_stage_alone_goes_on_with_resume_and_out_alone(command, source, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_data)
+    out, start = tmp_path / "run", [] if command == "pretrain" else ["--pretrained", "none"]
+    with monkeypatch.context() as m:
+        m.setattr("ulmfit.progress.ConsoleProgress.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert ulmfit(command, *source, "--out", out, *start, *tiny(command)).code == 130
+    is_refused(ulmfit(command, "--resume", "--out", out, "--seed", "2"), "goes on with a run as it was started; leave")
+    is_refused(ulmfit(command, "--resume"), "--out")
+    is_refused(ulmfit(command, "--out", tmp_path / "new"), "name a ", source[0] if command == "pretrain" else "DATASET")
+    assert "is saved in" in " ".join(succeeds(command, "--resume", "--out", out).out.split())
+    assert metrics(out)["stages"][command]["steps"] > 0
+
+
 def test_ctrl_c_before_there_is_a_run(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("ulmfit.experiment.load_dataset", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     answer = train(tiny_data, tmp_path / "run")
     assert (answer.code, answer.err) == (130, "error: stopped; to go on: the same command again\n")
 
 
-def test_ctrl_c_in_quickstart_says_how_to_get_its_comparison(tmp_path, monkeypatch):
-    """Its second run can be resumed like any other, but then it would be compared with nothing."""
-    runs = []
+def test_quickstart_goes_on_where_it_was_stopped_and_shows_what_is_done_by_then(tmp_path, monkeypatch):
+    """Its second run could be resumed like any other, but then it would be compared with nothing."""
+    runs, out, stop_at = [], tmp_path / "q", [2]
+    table = {"n_test": 3, "test_error": 9.2, "test_error_ci95": [7.0, 12.1], "baseline_error": None}
 
-    def train_or_stop(config, out, **_):
-        (out / "without").mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").touch()
-        runs.append(out)
-        if len(runs) == 2:
+    def train_or_stop(config, out, *, resume, overwrite, **_):
+        assert resume != overwrite and (config is None) == resume
+        runs.append((out, resume, config and (config.seed, config.pretrained, config.pretrained_sha256)))
+        if len(runs) in stop_at:
             raise KeyboardInterrupt
+        out.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            save_config(replace(config, pretrained_sha256=("a", "b")), out / "config.yaml")
+        return table
 
     monkeypatch.setattr("ulmfit.experiment.run_experiment", train_or_stop)
     monkeypatch.setattr("ulmfit.plots.plot_run", lambda out: None)
-    answer = ulmfit("quickstart", "--out", tmp_path / "q")
-    again = f"the same command again, which does both runs anew; {tmp_path / 'q'} is complete, and can be used as it is"
-    assert (answer.code, answer.err) == (130, f"error: stopped; to go on: {again}\n")
-    assert runs == [tmp_path / "q", tmp_path / "q" / "without"]
+    monkeypatch.setattr("ulmfit.commands.train._report", lambda *metrics: runs.append(metrics))
+    answer = ulmfit("quickstart", "--seed", "3", "--out", out)
+    again = f"error: stopped; to go on: {program()} quickstart --resume --out {out}\n"
+    assert (answer.code, answer.err) == (130, again) and "Test error on 3 texts" in answer.out
+    succeeds("quickstart", "--resume", "--out", out)
+    succeeds("quickstart", "--resume", "--out", out)
+    without, new = out / "without", (3, "none", None)
+    assert runs == [
+        (out, False, (3, "shipped", None)), (without, False, new),  # as it was stopped
+        (out, True, None), (without, False, new), (table, out, table),
+        (out, True, None), (without, True, None), (table, out, table),
+    ]  # fmt: skip
+    runs.clear(), stop_at.append(1), shutil.rmtree(out)
+    answer = ulmfit("quickstart", "--out", out)
+    assert answer.err == "error: stopped; to go on: the same command again\n"
+    is_refused(ulmfit("quickstart", "--resume", "--out", out, "--seed", "2"), "leave out --seed")
 
 
 OUT_OF_MEMORY = {  # where it happens -> the command, which stage's batch_size may help
@@ -513,12 +557,13 @@ def test_quickstart_trains_with_the_shipped_model_and_without_on_the_data_of_the
 
     monkeypatch.setattr("ulmfit.commands.train._train", remember)
     monkeypatch.setattr("ulmfit.commands.train._report", lambda *metrics: shown.append(metrics))
+    monkeypatch.setattr("ulmfit.report.errors_table", lambda metrics: "")
     out = tmp_path / "q"
     assert ulmfit("quickstart", "--seed", "3", "--out", out).code == 0
     config = asked[0][0]
     assert (config.dataset, config.pretrained, config.data_dir, config.seed) == ("questions", "shipped", None, 3)
     assert config.stages == ("finetune", "classify") and config.recipe == QUICKSTART
-    again = {"go_on": f"the same command again, which does both runs anew; {out} is complete, and can be used as it is"}
     assert [how.pop("smaller") for *_, how in asked] == [BY_HAND] * 2  # it has no --set
-    assert asked == [(config, out, {"overwrite": True}), (replace(config, pretrained="none"), out / "without", again)]
+    how = {"resume": False, "overwrite": True, "command": "quickstart", "whole": out}
+    assert asked == [(config, out, how), (replace(config, pretrained="none"), out / "without", how)]
     assert shown == [(1, out, 2)]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from on_cpu import ROOT, fresh_python
 
-LINE = "minilstm: compiling the CPU kernels for this processor, once ...\n"
+LINE = "minilstm: compiling CPU kernels for this processor; up to half a minute, longer on a busy machine ...\n"
 FUNCTIONS = """
 from minilstm_kernels.cpu_compile import compiled
 

@@ -367,4 +367,4 @@ def test_without_numba_auto_is_the_plain_code_and_cpu_says_why():
     """
     same, reason = fresh_python(code)[0].splitlines()
     assert same == "True"
-    assert reason == "kernel 'cpu' cannot run here: numba is not installed: pip install 'minilstm[numba]'"
+    assert reason == "kernel 'cpu' cannot run here: numba is not installed: pip install numba"

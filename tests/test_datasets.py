@@ -42,7 +42,9 @@ def test_a_table_is_split_in_three_without_a_row_lost_or_shared(tmp_path):
         assert part.labels.tolist() == [int(text.split()[1]) % 2 for text in part.texts]
         assert part.labels.dtype == np.int64
     assert data.classes == ("neg", "pos") and data.corpus == data.train.texts
-    assert data.notes == ("no test file: 20 of 200 rows were set aside as test, seed 3",)
+    assert data.notes == ("no test file: 20 of 200 rows were set aside as test, seed 3",
+                          "only 20 test texts: the error says very little",
+                          "only 18 validation texts: the validation error says very little")
     again, other = load_dataset(str(path), seed=3), load_dataset(path, seed=4)
     assert again.valid.texts == data.valid.texts != other.valid.texts
 
@@ -54,9 +56,13 @@ def test_a_test_file_is_used_whole_and_overlaps_are_counted(tmp_path):
     test.write_text("text,label\nnew,b\nsame,a\nother 3,b\n")
     data = load_dataset(train, test_path=test)
     assert data.test.texts == ["new", "same", "other 3"] and data.test.labels.tolist() == [1, 0, 1]
-    assert data.notes == ("19 duplicate train rows (of 40, validation included)",
-                          "2 of the 4 validation texts occur verbatim in train",
-                          "2 of the 3 test texts occur verbatim in train (validation included)")
+    assert data.notes[2:] == ("19 duplicate train rows (of 40, validation included)",
+                              "2 of the 4 validation texts occur verbatim in train",
+                              "2 of the 3 test texts occur verbatim in train (validation included)")
+    test.write_text("text,label\nsame,a\n")
+    data = load_dataset(train, test_path=test)
+    assert data.notes[0] == "only 1 test text: the error says very little"
+    assert data.notes[-1] == "1 of the 1 test texts occurs verbatim in train (validation included)"
     assert "40 of the 40 test texts occur" in load_dataset(train, test_path=train).notes[-1]
 
 
@@ -66,7 +72,7 @@ def test_n_train_leaves_validation_and_test_alone(tmp_path):
     assert np.bincount(small.train.labels).tolist() == [5, 10] and set(small.train.texts) < set(whole.train.texts)
     assert small.valid.texts == whole.valid.texts and small.test.texts == whole.test.texts
     assert small.corpus == small.train.texts and "15 of 146 train rows are used" in small.notes[-1]
-    assert "1000 training texts: there can be 2 (one a class) to 146" in refusal(load_dataset, path, n_train=1000)
+    assert "--n-train 1000: expected 2 (one a class) to 146" in refusal(load_dataset, path, n_train=1000)
 
 
 def test_unusable_tables_are_refused(tmp_path):
@@ -96,9 +102,14 @@ def test_why_the_validation_error_of_the_embedded_questions_is_low_is_noted():
     assert "the test questions have templates and names that train has not" in load_dataset("questions").notes[0]
 
 
+def test_enough_texts_are_no_news(tmp_path):
+    few = {n: load_dataset(table(tmp_path, ["a", "b"] * n, f"{n}.csv")).notes for n in (55, 100, 250)}
+    assert [sum("says very little" in note for note in notes) for notes in few.values()] == [2, 2, 0]
+
+
 def test_a_lonely_class_is_noted(tmp_path):
     data = load_dataset(table(tmp_path, ["a", "b"] * 10 + ["c"]), test_path=table(tmp_path, "ab", "t.csv", "t"))
-    assert data.notes == ("classes with a single row are not in validation: c",)
+    assert data.notes[-1] == "classes with a single row are not in validation: c"
 
 
 def test_unknown_names_and_misplaced_options_are_refused(tmp_path):
@@ -148,8 +159,8 @@ def test_imdb_folders_bring_unlabelled_reviews_and_honest_notes(tmp_path):
     data = load_dataset("imdb", data_dir=tmp_path)
     assert data.classes == ("neg", "pos") and data.test.labels.tolist() == [0] * 4 + [1] * 4
     assert data.corpus == data.train.texts + [f"train/unsup {i}" for i in range(4)]
-    assert data.notes == ("read from aclImdb, which is not the official archive: not verified",
-                          "8 train, 8 test reviews, not 25,000 each")
+    assert data.notes[:2] == ("read from aclImdb, which is not the official archive: not verified",
+                              "8 train, 8 test reviews, not 25,000 each")
     few = load_dataset("imdb", data_dir=tmp_path, n_train=4)
     assert sorted(few.corpus) == sorted(few.train.texts) and len(few.corpus) == 4
     assert few.notes[-1] == "4 of 6 train rows are used, and none of the 4 unlabelled texts"

@@ -60,6 +60,27 @@ def test_the_tables_say_the_same():
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+def test_a_device_that_is_not_there_is_said_below_the_tables(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(doctor, "try_kernels", list)
+    answer = ulmfit("doctor", "--device", "cuda")
+    assert (answer.code, answer.err) == (1, "") and "Shipped models" in answer.out
+    reason = "--device cuda: cupy is not installed: pip install cupy-cuda13x (or cupy-cuda12x)"
+    assert f"Not in order: {reason}; or use --device cpu." in " ".join(answer.out.split())
+    found = diagnosis(ulmfit("doctor", "--device", "cuda", "--json"))
+    assert found["works"] is False and found["faults"] == [f"{reason}; or use --device cpu"]
+    assert diagnosis(ulmfit("doctor", "--device", "cpu", "--json"))["works"] is True
+
+
+def test_what_to_install_is_said_once(monkeypatch):
+    absent = self_test.Tested("a", "cuda", "", "cupy is not installed: pip install cupy-cuda13x", None, None, None)
+    broken = absent._replace(name="b", reason="b cannot be imported: it is not installed well: really")
+    monkeypatch.setattr(doctor, "try_kernels", lambda: [absent, absent._replace(name="c"), broken])
+    out = succeeds("doctor").out
+    assert out.count("no: cupy is not installed ") == 2 and out.count("pip install cupy-cuda13x") == 1
+    assert "\ncupy is not installed: pip install cupy-cuda13x\n" in out and "no: b cannot be imported: it is" in out
+
+
 # --- what is broken --------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +127,7 @@ def test_a_kernel_that_computes_something_else_is_found(place, change, said, mon
     assert by_name(found)["new"]["fault"] == said
     assert all(k["fault"] is None for k in found["kernels"] if k["name"] != "new")
     answer = ulmfit("doctor")
-    assert answer.code == 1 and "IT FAILS:" in answer.out and "Not in order: kernel new; see above." in answer.out
+    assert answer.code == 1 and "IT FAILS:" in answer.out and "Not in order: kernel new." in answer.out
 
 
 def flip_a_bit(folder):
@@ -176,9 +197,9 @@ def test_without_numba_and_cupy_the_plain_version_works(tmp_path):
     found = diagnosis_elsewhere(tmp_path, first=f"{NO_NUMBA}; sys.modules['cupy'] = None")
     assert found["chosen"] == "reference"
     kernels = by_name(found)
-    assert kernels["cpu"]["reason"] == "numba is not installed: pip install 'minilstm[numba]'"
-    assert kernels["numba-cuda"]["reason"] == "numba is not installed: pip install 'minilstm[numba,cuda13]'"
-    assert kernels["cupy"]["reason"].startswith("cupy is not installed: pip install 'minilstm[cuda13]'")
+    assert kernels["cpu"]["reason"] == "numba is not installed: pip install numba"
+    assert kernels["numba-cuda"]["reason"] == "numba is not installed: pip install numba cupy-cuda13x"
+    assert kernels["cupy"]["reason"].startswith("cupy is not installed: pip install cupy-cuda13x")
 
 
 def test_a_broken_numba_is_a_fault_and_the_plain_version_works(tmp_path):

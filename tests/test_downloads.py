@@ -64,9 +64,10 @@ def offer(monkeypatch, server, path):
     return official
 
 
-def test_a_file_is_downloaded_once(server, tmp_path, monkeypatch):
-    offer(monkeypatch, server, "/good")
+def test_a_file_is_downloaded_once(server, tmp_path, monkeypatch, capfd):
+    url = offer(monkeypatch, server, "/good").url
     path = fetch("TREC_10.label")
+    assert capfd.readouterr() == ("", f"downloading {url} (0.0 MiB) ...\n")      # and nothing of pooch's own
     assert path.read_bytes() == CONTENT and path.is_relative_to(tmp_path / "cache")
     assert fetch("TREC_10.label") == path and server.asked == ["/good"]
     path.write_bytes(b"damaged later")      # the cache is checked as well, and mends itself

@@ -38,7 +38,8 @@ def test_sources(tmp_path):
 @pytest.mark.parametrize("name, asked, got", [
     ("lstm_fwd.pth", None, "forward"), ("bwd_wt103.h5", None, "backward"), ("LSTM-BWD.pth", None, "backward"),
     ("my_forward_model.pth", "forward", "forward"), ("lstm_wt103.pth", "backward", "backward"),
-    ("lstm_wt103.pth", None, "say nothing of the direction"), ("crowbwdie.pth", None, "say nothing of the direction"),
+    ("lstm_wt103.pth", None, "cannot tell from the file name in which direction the model reads: add --direction"),
+    ("crowbwdie.pth", None, "cannot tell from the file name in which direction .* forward or backward$"),
     ("lstm_fwd.pth", "backward", "say forward, and backward was asked for"),
     ("fwd_or_bwd.pth", None, "say backward and forward"), ("lstm_fwd.pth", "sideways", "expected one of"),
 ])  # fmt: skip
@@ -72,7 +73,8 @@ def test_several_models_in_one_folder(tmp_path):
 
 
 @pytest.mark.parametrize("what, complaint", [
-    ("missing", "no such file"), ("empty", "expected one file of weights (.pth, .h5), found none"),
+    ("missing", "no such file"),
+    ("empty", "expected one file of weights (.pth, .h5), found none; give the archive or folder"),
     ("text", "expected a folder or a file that ends in"), ("no words", "expected one list of words"),
     ("no itos", "no such file"), ("cut", "damaged or incomplete"), ("no tar", "damaged or incomplete"),
 ])  # fmt: skip

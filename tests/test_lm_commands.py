@@ -1,6 +1,7 @@
 """The commands that ask a language model, end to end, and what can go wrong with them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -68,12 +69,12 @@ def test_perplexity_as_json_is_what_the_function_says(tiny_run, tiny_data):
 def test_perplexity_for_people(tiny_run, tiny_data, tmp_path):
     (tmp_path / "t.txt").write_text("Who is the zebra ?\n\nThe river is red .")
     answer = succeeds("perplexity", tmp_path / "t.txt", "--model", tiny_run / "finetune")
-    text, unknown, perplexity, vocabulary, known = answer.out.splitlines()
+    text, unknown, perplexity, vocabulary = answer.out.splitlines()
     assert text.split(maxsplit=1)[1] == "2 documents, 14 tokens, read forward in one piece"
     assert unknown.split()[1:3] == ["7.14", "%"] and "xxunk" in unknown  # one of 14
     numbers = json.loads(succeeds("perplexity", tmp_path / "t.txt", "--model", tiny_run / "finetune", "--json").out)
     assert f"{numbers['perplexity']:,.2f} ({numbers['bits_per_token']:.3f} bits per token)" in perplexity
-    assert f"{numbers['known_perplexity']:,.2f}" in known
+    assert perplexity.endswith(f"; over known words only: {numbers['known_perplexity']:,.2f}")
     words = len(load_model(tiny_run / "finetune", "language_model").vocab)
     assert numbers["vocab_size"] == words and vocabulary.split()[1:3] == [str(words), "words;"]
 
@@ -81,9 +82,22 @@ def test_perplexity_for_people(tiny_run, tiny_data, tmp_path):
 def test_perplexity_of_unknown_words_alone(tiny_run, tmp_path):
     (tmp_path / "t.txt").write_text("zebra")
     command = ["perplexity", tmp_path / "t.txt", "--model", tiny_run / "pretrain"]
-    assert "known words  - (" in succeeds(*command).out
+    assert "; over known words only: -\n" in succeeds(*command).out
     assert "1 document, 2 tokens" in succeeds(*command).out
     assert json.loads(succeeds(*command, "--json").out)["known_perplexity"] is None
+
+
+def test_a_long_perplexity_says_how_far_it_is_and_a_table_is_read_as_text(tiny_run, tmp_path, monkeypatch):
+    """On standard error, where a program that reads the answer does not see it."""
+    (tmp_path / "t.csv").write_text("text,label\n" + "it is red , a\n" * 2000)
+    command = ["perplexity", tmp_path / "t.csv", "--json", "--batch-size", "1", "--model", tiny_run / "pretrain"]
+    note = f"note: {tmp_path}/t.csv looks like a table and is read as plain text, its commas and labels too"
+    quiet = ulmfit(*command)
+    assert (quiet.code, " ".join(quiet.err.split())) == (0, note)
+    monkeypatch.setattr("ulmfit.progress.ConsoleProgress.SECONDS_BETWEEN_LINES", -1)
+    answer = ulmfit(*command)
+    assert answer.out == quiet.out
+    assert re.search(r" tokens so far \.\.\.\nreading: 1,024 of [0-9,]+ tokens, [0-9:]+ left \.\.\.\n", answer.err)
 
 
 def test_a_perplexity_beyond_all_numbers(broken, tiny_data):

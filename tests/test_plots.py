@@ -1,6 +1,7 @@
 """Curves of a run as PNG."""
 
 import json
+import math
 import resource
 import struct
 import sys
@@ -19,7 +20,7 @@ def size_of_png(path):
     return struct.unpack(">II", data[16:24])
 
 
-STEPS = [RangeStep(n, 10.0 ** (n / 4 - 3), 5.0 / (n + 1), 5.0 / (n + 1)) for n in range(16)]
+STEPS = [RangeStep(n, 10.0 ** (n / 4 - 3), 5.0 / (n + 1), 5.5 / (n + 1)) for n in range(16)]
 
 
 @pytest.fixture
@@ -65,10 +66,32 @@ def test_lines_that_are_damaged_are_not_drawn(drawn, tmp_path):
 
 
 def test_a_stage_of_one_step_is_a_point_and_the_lines_have_names(drawn, tmp_path):
-    plot_run(write_log(tmp_path, pretrain=1, classify=5))
+    plot_run(write_log(tmp_path, pretrain=1, classify=50))
     axes = drawn[0].axes  # losses of the two stages, rates of the two
-    assert [[line.get_marker() for line in a.lines] for a in axes] == [["o"] * 2, ["None"] * 2, ["o"], ["None"]]
-    assert all([t.get_text() for t in a.get_legend().get_texts()] == ["each step", "smoothed"] for a in axes[:2])
+    assert [[line.get_marker() for line in a.lines] for a in axes] == [["o"], ["None"] * 2, ["o"], ["None"]]
+    names = [[t.get_text() for t in a.get_legend().get_texts()] for a in axes[:2]]
+    assert names == [["loss"], ["each step", "smoothed"]]  # of so few steps no mean is taken
+
+
+@pytest.mark.parametrize("directions", [["forward"], ["forward", "backward"]])
+def test_what_validation_found_is_a_dot_at_the_end_of_every_epoch(directions, drawn, tmp_path):
+    names = directions if len(directions) > 1 else [""]
+    stages = [(f"{s}-{d}" if d else s) for d in names for s in ("finetune", "classify")]
+    rows = [{"stage": s, "step": n, "loss": 3.0, "lr": 0.01, "epoch": (n + 1) / 4} for s in stages for n in range(10)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {
+        "pretrain": None, "finetune": {"perplexity": 20.0, "validations": [math.e**4, None, math.e**3]},
+        "classify": {"validation_error": 8.0, "validations": [30.0, 12.0, 8.0]},
+    }  # fmt: skip
+    metrics = {"stages": {}, "directions": dict.fromkeys(directions, found)}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    plot_run(tmp_path)
+    axes, n = drawn[0].axes, len(stages)
+    np.testing.assert_allclose(axes[0].lines[-1].get_xydata(), [[3, 4], [9, 3]])  # beside the loss, and like it
+    assert [t.get_text() for t in axes[0].get_legend().get_texts()] == ["loss", "validation"]
+    errors = axes[2 * n]
+    assert errors.lines[0].get_xydata().tolist() == [[3, 30], [7, 12], [9, 8]]
+    assert errors.get_ylabel() == "validation error %" and len(axes) == 2 * n + len(directions)
 
 
 def test_a_real_run_has_curves(tiny_run):
@@ -109,7 +132,7 @@ def test_a_range_test_shows_the_losses_over_the_rates_and_what_was_found(found, 
     assert [mark.get_xdata()[0] for mark in marks] == [rate for rate in (*found, 0.03) if rate is not None]
     assert {line.get_marker() for line in (losses, mean)} == {"o" if n == 1 else "None"}  # a point is no line
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert names[:2] == ["each step", "smoothed"] and names[-1] == "the recipe's: 0.03"
+    assert names[:2] == ["each step", "smoothed"] and names[-1] == "the recipe's rate: 0.03"
     assert axes.get_xscale() == "log" and axes.get_title() == "classify" and "rate" in axes.get_xlabel()
 
 

@@ -48,8 +48,8 @@ def test_a_table_has_a_row_for_every_epoch_and_its_columns_stand_below_their_nam
     lines = shown(act).splitlines()
     assert lines[1] == "classify: 20 steps; layer groups: lstm_0, head"
     names, first, second = lines[2:]
-    assert names.split() == ["epoch", "loss", "validation", "error", "rate", "seconds"]
-    assert first.split()[:4] == ["1.00", "1.2500", "12.50", "0.004"] and second.split()[:2] == ["2.00", "0.6250"]
+    assert names.split() == ["epoch", "loss", "validation", "error", "%", "rate", "seconds"]
+    assert first.split()[:4] == ["1", "1.2500", "12.50", "0.004"] and second.split()[:2] == ["2", "0.6250"]
     assert len(names) == len(first) == len(second)
 
 
@@ -91,16 +91,52 @@ def test_plain_lines_come_now_and_then(monkeypatch):
     assert shown(act).count("tokens/s") <= 3 and "\x1b" not in shown(act)
 
 
+@pytest.mark.parametrize("seconds, said", [
+    ([30], ""), ([30, 0.5], "200 tokens/s  8:19 left"), ([0.5, 0.5, 30], "200 tokens/s  8:18 left"),
+    ([0.5, 1.5], "100 tokens/s  16:38 left"),
+])  # fmt: skip
+def test_what_is_left_does_not_count_the_compiler(seconds, said, monkeypatch):
+    """The first step waits for it, and so does the first one of layers that are trained later."""
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
+
+    def act(progress):
+        progress.begin("classify", 1000, 0, GROUPS, "validation_error")
+        for n, s in enumerate(seconds):
+            progress.step(log(n, seconds=s))
+
+    assert shown(act).splitlines()[-1].partition("rate 0.004")[2].strip() == said
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_model_has_read_is_shown_with_what_is_left(terminal, monkeypatch):
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
+    monkeypatch.setattr("ulmfit.progress.time.monotonic", iter(range(0, 10_000, 60)).__next__)
+
+    def act(progress):
+        for n in (1000, 2000, 3000):
+            progress.reads(n, 5000)
+            if progress.live is not None:
+                progress.live.refresh()
+        progress.end()
+
+    text = shown(act, terminal=terminal)
+    if terminal:
+        assert "3,000 of 5,000 tokens, " in text and "\x1b[?25h" in text
+    else:
+        assert text.splitlines()[0] == "reading: 2,000 of 5,000 tokens, 3:00 left ..."
+        assert len(text.splitlines()) == 2
+
+
 def test_a_terminal_shows_one_live_line_and_is_given_back():
     def act(progress):
         progress.begin("pretrain", 1000, 0, GROUPS, "perplexity")
-        progress.step(log(0))
+        progress.step(log(0)), progress.step(log(1))
         progress.live.refresh()
         progress.end()
         progress.end()  # once more does no harm
 
     text = shown(act, terminal=True)
-    assert "loss 2.000" in text and "200 tokens/s" in text and "8:20 left" in text
+    assert "loss 2.000" in text and "200 tokens/s" in text and "8:19 left" in text
     assert "\x1b[?25l" in text and text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
 
 

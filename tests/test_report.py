@@ -46,17 +46,24 @@ def run(tmp_path):
     return tmp_path
 
 
+def add_answer(run, text):
+    first = (run / "predictions.jsonl").read_text().splitlines()[0]
+    with open(run / "predictions.jsonl", "a") as f:
+        f.write(json.dumps(json.loads(first) | {"text": text}) + "\n")
+
+
 def test_the_whole_report(run):
+    add_answer(run, "[/i] short")
     text = shown(lambda console: print_report(console, METRICS, run), width=200)
     assert cells(text, "finetune") == ["finetune", "1,200", "34,000", "453", "1:15", "perplexity 46.3"]
-    assert cells(text.splitlines()[text[: text.index("12,345")].count("\n")], "")[-1] == "(12,345 words)"
+    assert cells(text.splitlines()[text[: text.index("12,345")].count("\n")], "")[-1] == "(vocabulary 12,345)"
     assert cells(text, "classify")[-1] == "error 8.0 %"
     assert "pretrain" not in text  # a stage that was not done
     assert text.count("│ [/i] text") == 5 and cells(text, "[/i] text 0")[1:] == ["a", "[/b]", "0.900"]
     assert "x" * 201 not in text  # long texts are cut
     assert "Note: [/x] 3 texts occur twice." in text
     assert f"The run is saved in {run} (1:06:40)." in text
-    assert f"{program()} predict '[/i] text 0' --model {run}\n" in text  # a text of its own
+    assert f"{program()} predict '[/i] short' --model {run}\n" in text  # a text of its own
     assert "Macro F1 of ULMFiT: 87.7 %." in text
     assert "Note: there is no curves.png: matplotlib is not installed" in text
 
@@ -75,14 +82,26 @@ def test_where_there_are_curves_nothing_is_missing(run):
 
 @pytest.mark.parametrize("text, asked", [
     ("Who's   it ?\n", "Who's it ?"), ("$(rm -rf /) `ls` !1 \\", "$(rm -rf /) `ls` !1 \\"),
-    ("word " * 40, ("word " * 12).strip()), ("x" * 100, "x" * 60), ("é" * 60, "é" * 60),
-    ("-n is an option", "your text"), ("red \x1b[31m", "your text"), ("half \ud800", "your text"),
+    ("word " * 13, "another"), ("x" * 61, "another"), ("é" * 60, "é" * 60),  # whole, or another one
+    ("-n is an option", "another"), ("red \x1b[31m", "another"), ("half \ud800", "another"),
 ])  # fmt: skip
 def test_what_the_shell_is_given_is_a_short_text_of_the_test_set(text, asked, run):
     rows = [{"text": t, "label": "a", "predicted": "a", "probabilities": {"a": 1.0}} for t in (text, "another")]
     (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = shown(lambda console: print_report(console, METRICS, run)).splitlines()[-1]
     assert shlex.split(said)[-4:] == ["predict", asked, "--model", str(run)] and said.startswith("Ask it: ")
+
+
+def test_where_no_text_is_short_a_place_holder_stands(run):
+    said = shown(lambda console: print_report(console, METRICS, run)).splitlines()[-1]
+    assert f'{program()} predict "your text" --model {run}' in said
+
+
+def test_of_both_directions_it_says_what_is_a_sum(run):
+    both = METRICS | {"directions": {"forward": {}, "backward": {}}}
+    said = shown(lambda console: print_report(console, both, run))
+    assert "Both directions: steps, tokens and times are their sums, results their means." in said
+    assert "sums" not in shown(lambda console: print_report(console, METRICS | {"directions": {"forward": {}}}, run))
 
 
 def a_script(folder):
@@ -126,7 +145,7 @@ def test_the_baseline_stands_beside_the_test_error(error, text):
 
 def test_a_confusion_matrix_has_true_classes_as_rows():
     text = shown(confusion_table(["a", "[/b]"], [[7, 3], [0, 9]]))
-    assert cells(text, "a") == ["a", "7", "3"] and cells(text, "[/b]") == ["[/b]", "", "9"]
+    assert cells(text, "a") == ["a", "7", "3"] and cells(text, "[/b]") == ["[/b]", "·", "9"]
     assert text.splitlines()[0].strip() == "Confusion matrix"  # one line above the narrowest of tables
     assert text.splitlines()[-1] == "Rows are the true classes, columns the predicted ones."
 

@@ -57,4 +57,4 @@ def test_impossible_splits_are_refused():
     assert "seed: expected a whole number from 0 up, got -1" in refusal(stratified_split, ["a"] * 9, 0.1, -1)
     for n in (1, 10):
         message = refusal(stratified_subset, list("aaaabbbbb"), n, 1)
-        assert f"{n} training texts: there can be 2 (one a class) to 9 (all of train); give another" in message
+        assert message == f"--n-train {n}: expected 2 (one a class) to 9 (all of train)"

@@ -103,14 +103,15 @@ BAD_TABLES = {
         "a.csv:1: no column 'label'", "columns seen: text, stars", "with --label-column"]),
     "missing column behind blank lines": ("a.csv", "\n\ntexts,label\nx,y\n", ["a.csv:3: no column 'text'"]),
     "semicolons": ("a.csv", "text;label\nHello, you;y\n", [
-        "a.csv:1: the header is parted by ';', expected ','; save the table with ','"]),
-    "semicolons and quotes": ("a.csv", '\n"label";"text"\n"x";"y"\n', ["a.csv:2: the header is parted by ';'"]),
-    "tabs": ("a.csv", "id\ttext\tlabel\n1\tx\ty\n", ["a.csv:1: the header is parted by '\\t'", "or as .tsv"]),
-    "bars": ("a.csv", "text | label\nx | y\n", ["a.csv:1: the header is parted by '|'"]),
+        "a.csv:1: columns are separated by ';', expected ','; save it with commas"]),
+    "semicolons and quotes": ("a.csv", '\n"label";"text"\n"x";"y"\n', ["a.csv:2: columns are separated by ';'"]),
+    "tabs": ("a.csv", "id\ttext\tlabel\n1\tx\ty\n", ["a.csv:1: columns are separated by '\\t'", "or as .tsv"]),
+    "bars": ("a.csv", "text | label\nx | y\n", ["a.csv:1: columns are separated by '|'"]),
     "semicolons and other names": ("a.csv", "Frage;Klasse\nWho, me?;HUM\n", [
-        "a.csv:1: the header is parted by ';', expected ','"]),
+        "a.csv:1: columns are separated by ';', expected ','"]),
     "a bar within a name": ("a.csv", "texts,stars|5\nx,y\n", ["a.csv:1: no column 'text'", "seen: texts, stars|5"]),
-    "commas": ("a.tsv", "text,label\nx,y\n", ["a.tsv:1: the header is parted by ',', expected '\\t'"]),
+    "commas": ("a.tsv", "text,label\nx,y\n", [
+        "a.tsv:1: columns are separated by ',', expected '\\t'; save it with tabs"]),
     "other case": ("a.csv", "text,Label\nx,y\n", ["did you mean --label-column Label?"]),
     "missing key": ("a.jsonl", '{"text": "x", "label": "y"}\n{"text": "z"}\n', ["a.jsonl:2: no column 'label'"]),
     "column twice": ("a.csv", "text,label,text\nx,y,z\n", ["a.csv:1: column 'text' occurs twice", "rename"]),

@@ -96,9 +96,10 @@ def _dotted(plain, prefix=""):
 def _similar(name, known):
     """"did you mean ...", or what there is."""
     last = name.split(".")[-1]
-    close = [k for k in known if k.split(".")[-1] == last] or difflib.get_close_matches(name, known, n=3)
-    if close:
-        return f"did you mean {', '.join(close[:3])}?"
+    alike = [k for k in known if k.split(".")[-1] == last]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.8 if alike else 0.6)  # 0.8: a slip of the keys
+    if close := (close[:1] if alike and close else close) or alike[:3]:
+        return f"did you mean {', '.join(close)}?"
     return f"there are {', '.join(known[:6])} and {len(known) - 6} more, all in a run's config.yaml"
 
 

@@ -6,11 +6,19 @@ first appearance, and every document is an array of positions in that list; a vo
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 
+from .tables import is_table_path
 from .text import tokenize
 from .vocab import Vocab
+
+
+def note_a_table(name, progress):
+    """Of a file that is read as running text."""
+    if is_table_path(name) and Path(name).is_file():
+        progress.message(f"note: {name} looks like a table and is read as plain text, its commas and labels too")
 
 
 class Corpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -59,8 +60,10 @@ def _download(filename: str, official: Official, needed: tuple[str, ...]) -> Pat
     try:
         import pooch  # here, because most runs find their files without it
 
+        pooch.get_logger().setLevel("WARNING")      # what it says of a download, _Announced says
         return Path(pooch.retrieve(official.url, known_hash=f"sha256:{official.sha256}", fname=filename,
-                                   path=pooch.os_cache("ulmfit")))
+                                   path=pooch.os_cache("ulmfit"),
+                                   downloader=pooch.HTTPDownloader(progressbar=_Announced(official.url))))
     except (ImportError, OSError, ValueError) as error:      # offline, 404, cut off or altered on the way
         if _is_unresolved(error):
             addresses = " and ".join(OFFICIAL[name].url for name in needed)
@@ -69,6 +72,23 @@ def _download(filename: str, official: Official, needed: tuple[str, ...]) -> Pat
         reason = " ".join(str(error).split())
         raise InputError(f"{filename}: no download from {official.url} ({reason}); put the file with sha256 "
                          f"{official.sha256} into a folder DIR and use --data-dir DIR") from error
+
+
+class _Announced:
+    """What pooch takes for a progress bar: one line, as soon as something comes, so that an error stays alone."""
+
+    def __init__(self, url: str):
+        self.url, self.total, self.said = url, 0, False
+
+    def update(self, n: int) -> None:
+        if not self.said:
+            print(f"downloading {self.url} ({self.total / 2**20:.1f} MiB) ...", file=sys.stderr, flush=True)
+        self.said = True
+
+    def reset(self) -> None:
+        pass
+
+    close = reset
 
 
 def _is_unresolved(error: BaseException | None) -> bool:

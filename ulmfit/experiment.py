@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .config import SCRATCH, SHIPPED, STAGES
 from .config_files import validated
-from .corpus import Corpus
+from .corpus import Corpus, note_a_table
 from .datasets import embedded_corpus, load_corpus, load_dataset
 from .devices import check_device, task_to
 from .errors import InputError
@@ -16,8 +16,7 @@ from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .pretrained import check_start, starting_model
 from .progress import Silent
 from .provenance import commit, differences, fingerprint, peak_memory, versions
-from .run_dir import RunDirectory, check, prepare
-from .tables import is_table_path
+from .run_dir import METRICS, RunDirectory, check, prepare
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
 
@@ -44,7 +43,8 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
         if resume:
             config, minutes = _stored_config(run, config), None
             if (metrics := run.load_metrics()) is not None:
-                progress.message(f"{out} is complete; nothing is left to resume")
+                where = f"its numbers are in {run.path / METRICS}"
+                progress.message(f"{out} is complete; nothing is left to resume; {where}")
                 run.close()
                 return metrics
             progress.message(f"going on with {out} as its config.yaml says ...")
@@ -194,8 +194,7 @@ def read_corpus(config, progress):
         texts = load_corpus(config.pretrain_text, data_dir=config.data_dir if holds_it else None)
     name, bptt = config.pretrain_text or "the embedded English text", config.recipe.pretrain.bptt
     progress.message(f"reading {name} ...")
-    if is_table_path(name):
-        progress.message(f"note: {name} looks like a table and is read as plain text, its commas and labels too")
+    note_a_table(name, progress)
     corpus = Corpus(texts, progress.tokens)
     if (n := training_tokens(corpus, config.seed)) <= bptt:
         raise InputError(
@@ -252,11 +251,11 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
 
 
 def _total(reports):
-    """One stage over all directions: SUMMED added up; everything else averaged."""
+    """One stage over all directions: SUMMED added up; everything else averaged, but for what each epoch found."""
     if reports[0] is None:
         return None
     total = {}
-    for key in reports[0]:
+    for key in (k for k in reports[0] if k != "validations"):
         values = [r[key] for r in reports if r[key] is not None]
         n = 1 if key in SUMMED else len(values)
         total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None

@@ -20,6 +20,7 @@ from minilstm.loss import log_softmax
 from .corpus import Corpus
 from .errors import InputError
 from .metrics import perplexity
+from .progress import Silent
 from .vocab import UNK_ID
 
 WARM_UP = 100  # tokens
@@ -40,16 +41,17 @@ class TextPerplexity(NamedTuple):
 
 
 def text_perplexity(model, vocab, texts, direction, *, batch_size=32, progress=None) -> TextPerplexity:
-    """texts: the documents; direction: the model's; batch_size: at most so many streams; progress: see Corpus.
+    """texts: the documents; direction: the model's; batch_size: at most so many streams; progress: a Progress.
 
     Raises InputError for a text of fewer than two tokens, NonFiniteError for a model whose training has diverged.
     """
-    documents = Corpus(texts, progress).encode(vocab)
+    progress = progress or Silent()
+    documents = Corpus(texts, progress.tokens).encode(vocab)
     ids = np.concatenate([np.zeros(0, np.int32), *(d[::-1] if direction == "backward" else d for d in documents)])
     if len(ids) < 2:
         raise InputError(f"the text has {len(ids)} tokens; a perplexity needs at least 2")
     streams = min(batch_size, max(1, len(ids) // SHORTEST_SHARE))
-    losses, known = token_losses(model, ids, streams), ids[1:] != UNK_ID
+    losses, known = token_losses(model, ids, streams, progress), ids[1:] != UNK_ID
     if not np.isfinite(losses).all():
         raise NonFiniteError("the model's answers are not finite, so its training diverged: lower its rate")
     return TextPerplexity(
@@ -59,7 +61,7 @@ def text_perplexity(model, vocab, texts, direction, *, batch_size=32, progress=N
     )  # fmt: skip
 
 
-def token_losses(model, ids, streams) -> np.ndarray:
+def token_losses(model, ids, streams, progress=None) -> np.ndarray:
     """ids (n,) of one long text, in the model's direction -> the loss of each but the first, in nats (n - 1,)"""
     n = len(ids) - 1
     shares = np.linspace(0, n, streams + 1).astype(int)  # stream b answers for what follows shares[b]:shares[b + 1]
@@ -74,4 +76,6 @@ def token_losses(model, ids, streams) -> np.ndarray:
         where = tuple(beside(i, log_p) for i in (np.arange(rows.size), ids[rows + 1].ravel()))
         picked = to_numpy(log_p[where]).reshape(rows.shape)
         losses[rows[counted]] = -picked[counted]
+        if progress is not None:
+            progress.reads(n * min(T, start + window) // T, n)
     return losses

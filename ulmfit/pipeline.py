@@ -133,6 +133,7 @@ def _train(stage, task, validate, initial_carry=None):
     seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
     report = {"seconds": seconds, "steps": n_steps, "skipped_steps": totals["skipped"], "tokens": tokens}
     report |= {"parameters": count_params(params), "tokens_per_second": tokens / seconds}
+    report |= {"validations": [v[task.measure] for v in totals["validations"]]}
     task_to(task, "cpu")
     return carry_to(carry, "cpu"), report | totals["validations"][-1]
 

@@ -1,14 +1,15 @@
 """Curves as PNG. The only file that names matplotlib, which is an extra: [plot]."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
-from .run_dir import LOG, read_log
+from .run_dir import LOG, RunDirectory, read_log
 from .saving import answer_file
 
 CURVES = "curves.png"  # of a run
-NO_MATPLOTLIB = "matplotlib is not installed; pip install 'minilstm[plot]'"
-FAINT = {"alpha": 0.4, "linewidth": 0.8, "label": "each step"}
+NO_MATPLOTLIB = "matplotlib is not installed; pip install matplotlib"
+FAINT = {"alpha": 0.4, "linewidth": 0.8}
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
@@ -30,20 +31,20 @@ def _save(figure, path):
 
 
 def plot_run(run) -> Path | None:
-    """Loss and learning rate over the steps, one column per stage -> curves.png in the run directory; None where
-    matplotlib is not installed."""
+    """Loss, what validation found and learning rate over the steps, one column per stage -> curves.png in the run
+    directory; None where matplotlib is not installed."""
     run, stages = Path(run), {}
     for row in read_log(run / LOG):
         if row is not None and not row.get("skipped"):  # damaged; a step without a loss, or without a gradient
             stages.setdefault(row["stage"], []).append(row)
     if (figure := new_figure(4 * max(1, len(stages)), 5)) is None:
         return None
-    axes = figure.subplots(2, max(1, len(stages)), squeeze=False, sharex="col")
+    axes, found = figure.subplots(2, max(1, len(stages)), squeeze=False, sharex="col"), _validations(run)
     for column, (stage, rows) in enumerate(stages.items()):
         steps = [row["step"] for row in rows]
         losses = [row["loss"] for row in rows]
-        axes[0, column].plot(steps, losses, color="tab:blue", **FAINT, **marked(steps))
-        axes[0, column].plot(steps, smoothed(losses), color="tab:blue", label="smoothed", **marked(steps))
+        _draw_losses(axes[0, column], steps, losses, smoothed(losses))
+        _draw_validation(axes[0, column], rows, *found.get(stage, (None, [])))
         axes[0, column].set_title(stage)
         axes[0, column].legend()
         axes[1, column].plot(steps, [row["lr"] for row in rows], color="tab:orange", **marked(steps))
@@ -52,6 +53,42 @@ def plot_run(run) -> Path | None:
     axes[1, 0].set_ylabel("learning rate, top group")
     _save(figure, run / CURVES)
     return run / CURVES
+
+
+def _draw_losses(axes, xs, losses, means):
+    """Each step's and their running mean; one line where they are the same."""
+    if losses != means:
+        axes.plot(xs, losses, color="tab:blue", label="each step", **FAINT, **marked(xs))
+    axes.plot(xs, means, color="tab:blue", label="loss" if losses == means else "smoothed", **marked(xs))
+
+
+def _validations(run) -> dict:
+    """Stage, as the log names it -> what validation measured there, and what it found after each epoch; {} for a run
+    that is not complete, or is an older version's."""
+    directions = (RunDirectory(run).load_metrics() or {}).get("directions", {})
+    return {
+        f"{stage}-{direction}" if len(directions) > 1 else stage:
+            ("error" if "validation_error" in report else "perplexity", report.get("validations", []))
+        for direction, reports in directions.items() for stage, report in reports.items() if report
+    }  # fmt: skip
+
+
+def _draw_validation(axes, rows, measure, values):
+    """A dot at the end of each epoch: the perplexity's logarithm, which is a loss; or the error, on its own axis."""
+    ends = {math.ceil(row["epoch"]): row["step"] for row in rows if "epoch" in row}  # the last step of each
+    dots = [(step, v) for step, v in zip(ends.values(), values, strict=False) if v is not None]
+    if not dots:
+        return
+    steps, values = zip(*dots, strict=True)
+    dotted = {"color": "tab:red", "marker": "o", "linestyle": ":"}
+    if measure == "perplexity":
+        axes.plot(steps, [math.log(v) for v in values], label="validation", **dotted)
+    else:
+        axes.plot([], [], label="validation error", **dotted)
+        beside = axes.twinx()
+        beside.plot(steps, values, **dotted)
+        beside.set_ylabel("validation error %", color="tab:red")
+        beside.set_ylim(bottom=0)
 
 
 def marked(values):
@@ -75,9 +112,9 @@ def plot_range(steps, suggestions, recipe_lr, title, path) -> bool:
     if (figure := new_figure(7, 4.5)) is None:
         return False
     axes, rates = figure.subplots(), [s.lr for s in steps]
-    axes.plot(rates, [s.loss for s in steps], color="tab:blue", **FAINT, **marked(steps))
-    axes.plot(rates, [s.smoothed for s in steps], color="tab:blue", label="smoothed", **marked(steps))
-    marks = ("tab:green", "steepest descent"), ("tab:orange", "a tenth of the minimum's"), ("tab:gray", "the recipe's")
+    _draw_losses(axes, rates, [s.loss for s in steps], [s.smoothed for s in steps])
+    names = "steepest descent", "a tenth of the rate at the minimum", "the recipe's rate"
+    marks = zip(("tab:green", "tab:orange", "tab:gray"), names, strict=True)
     for rate, (color, what) in zip((*suggestions, recipe_lr), marks, strict=True):
         if rate is not None:
             axes.axvline(rate, color=color, linestyle="--", label=f"{what}: {rate:.2g}")

@@ -2,10 +2,12 @@
 
 import time
 from collections import deque
+from statistics import median_low
 
 from .printable import printable
 
 NO_VALIDATION_TEXT = "no validation text"
+COMPILES = 10  # a step that takes so many times what others do: no batch is so long, it waits for the compiler
 
 
 class Silent:
@@ -16,6 +18,9 @@ class Silent:
 
     def tokens(self, n):
         """So many tokens of a corpus are read."""
+
+    def reads(self, n, total):
+        """A model has read so many of a text's tokens; of nothing but that, `end` is said as well."""
 
     def begin(self, stage, n_steps, start, groups, measure):
         """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first; measure: the name of
@@ -41,7 +46,7 @@ class ConsoleProgress(Silent):
     def __init__(self, console):
         """console: a rich.console.Console"""
         self.console, self.live, self.stage = console, None, None
-        self._last_line = time.monotonic()
+        self._last_line, self._read = time.monotonic(), None
 
     def message(self, text):
         self.console.print(printable(text), style="dim", highlight=False, markup=False)
@@ -50,6 +55,20 @@ class ConsoleProgress(Silent):
         if self._line_is_due():
             self.message(f"  {n:,} tokens so far ...")
 
+    def reads(self, n, total):
+        now = time.monotonic()
+        if self._read is None:  # what was read by now has taken the time of compiling as well
+            self._read = now, n
+            self._go_live("reading", total, n)
+            return
+        began, first = self._read
+        left = duration((now - began) / max(1, n - first) * (total - n))
+        text = f"{n:,} of {total:,} tokens, {left} left"
+        if self.live is not None:
+            self.live.update(self.bar, completed=n, text=text)
+        elif self._line_is_due():
+            self.message(f"reading: {text} ...")
+
     def begin(self, stage, n_steps, start, groups, measure):
         self.stage, self.n_steps, self.recent = stage, n_steps, deque(maxlen=50)
         self.epoch_began = time.monotonic()
@@ -57,16 +76,10 @@ class ConsoleProgress(Silent):
         resumed = f", going on at step {start:,}" if start else ""
         line = f"\n[bold]{stage}[/bold]: {counted(n_steps, 'step')}{resumed}; layer groups: {names}"
         self.console.print(line, highlight=False)
-        measured = "validation " + measure.removeprefix("validation_")
+        measured = {"validation_error": "validation error %"}.get(measure, f"validation {measure}")
         columns = f"{'epoch':>7}{'loss':>9}{measured:>24}{'rate':>10}{'seconds':>9}"
         self.console.print(columns, style="dim", highlight=False)
-        if self.console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")
-            self.live = Progress(*columns, console=self.console, transient=True)
-            self.live.start()
-            self.bar = self.live.add_task(stage, total=n_steps, completed=start, text="")
+        self._go_live(stage, n_steps, start)
 
     def step(self, log):
         self.recent.append(log)
@@ -78,7 +91,8 @@ class ConsoleProgress(Silent):
     def epoch(self, log, mean_loss, validation):
         values = "".join(f"{NO_VALIDATION_TEXT if v is None else format(v, '.2f'):>24}" for v in validation.values())
         now = time.monotonic()
-        row = f"{log.epoch:>7.2f}{mean_loss:>9.4f}{values}{log.lr:>10.3g}{now - self.epoch_began:>9.1f}"
+        epoch = f"{log.epoch:.2f}".removesuffix(".00")
+        row = f"{epoch:>7}{mean_loss:>9.4f}{values}{log.lr:>10.3g}{now - self.epoch_began:>9.1f}"
         self.console.print(row, highlight=False)
         self.epoch_began = now
 
@@ -87,13 +101,26 @@ class ConsoleProgress(Silent):
             self.live.stop()
             self.live = None
 
+    def _go_live(self, name, total, done):
+        """On a terminal, a line that changes from now on."""
+        if self.console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")
+            self.live = Progress(*columns, console=self.console, transient=True)
+            self.live.start()
+            self.bar = self.live.add_task(name, total=total, completed=done, text="")
+
     def _describe(self, log):
-        seconds = sum(r.seconds for r in self.recent)
         losses = [r.loss for r in self.recent if not r.skipped]
-        loss = sum(losses) / max(1, len(losses))
-        left = seconds / len(self.recent) * (self.n_steps - log.step - 1)
-        speed = sum(r.tokens for r in self.recent) / max(seconds, 1e-9)
-        return f"loss {loss:.3f}  rate {log.lr:.3g}  {speed:,.0f} tokens/s  {duration(left)} left"
+        said = f"loss {sum(losses) / max(1, len(losses)):.3f}  rate {log.lr:.3g}"
+        if len(self.recent) == 1:  # it may have been spent on compiling
+            return said
+        usual = median_low(r.seconds for r in self.recent)
+        fair = [r for r in self.recent if r.seconds <= COMPILES * usual]
+        seconds = sum(r.seconds for r in fair)
+        left = seconds / len(fair) * (self.n_steps - log.step - 1)
+        return f"{said}  {sum(r.tokens for r in fair) / max(seconds, 1e-9):,.0f} tokens/s  {duration(left)} left"
 
     def _line_is_due(self):
         now = time.monotonic()

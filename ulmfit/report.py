@@ -27,6 +27,8 @@ def print_report(console, metrics, out, n_examples=5, without=None):
             speed, time = f"{s['tokens_per_second']:,.0f}", duration(s["seconds"])
             stages.add_row(name, f"{s['steps']:,}", f"{s['tokens']:,}", speed, time, _validation(s))
     console.print(stages)
+    if len(metrics.get("directions", ())) > 1:
+        console.print("Both directions: steps, tokens and times are their sums, results their means.")
     if "test_error" in metrics:
         console.print(errors_table(metrics, without))
         console.print(confusion_table(metrics["classes"], metrics["confusion"]))
@@ -40,7 +42,7 @@ def print_report(console, metrics, out, n_examples=5, without=None):
         console.print(f"Note: {printable(note)}.", style="dim", highlight=False, markup=False)
     console.print(f"\nThe run is saved in {out} ({duration(metrics['seconds'])}).", highlight=False, markup=False)
     if "test_error" in metrics:
-        line = f"Ask it: {program()} predict {_own_text(answers[0])} --model {shlex.quote(str(out))}"
+        line = f"Ask it: {program()} predict {_own_text(answers)} --model {shlex.quote(str(out))}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -72,11 +74,11 @@ def _answers(out):
                          "without metrics.json --resume does the whole run anew") from e  # fmt: skip
 
 
-def _own_text(answer, width=60):
-    """A short text of the run's test set, quoted for the shell; where it would be no text there, "your text"."""
-    words = " ".join(answer[0].split())
-    short = words if len(words) <= width else words[: words.rfind(" ", 0, width) if " " in words[:width] else width]
-    return shlex.quote(short) if short.isprintable() and not short.startswith("-") else '"your text"'
+def _own_text(answers, width=60):
+    """The first short text of the run's test set, quoted for the shell; "your text" where there is none."""
+    texts = (" ".join(answer[0].split()) for answer in answers)
+    short = (t for t in texts if len(t) <= width and t.isprintable() and not t.startswith("-"))
+    return next(map(shlex.quote, short), '"your text"')
 
 
 def errors_table(metrics, without=None):
@@ -125,7 +127,9 @@ def confusion_table(classes, matrix):
     for name in classes:
         table.add_column(name, justify="right")
     for n, name in enumerate(classes):
-        table.add_row(name, *(f"[bold]{v}[/bold]" if m == n else str(v or "") for m, v in enumerate(matrix[n])))
+        cells = [str(v or "·") for v in matrix[n]]
+        cells[n] = f"[bold]{cells[n]}[/bold]"
+        table.add_row(name, *cells)
     return Group(table, "Rows are the true classes, columns the predicted ones.")
 
 
@@ -147,4 +151,4 @@ def _validation(stage):
         return f"error {stage['validation_error']:.1f} %"
     if stage["perplexity"] is None:
         return NO_VALIDATION_TEXT
-    return f"perplexity {stage['perplexity']:.1f}\n({stage['vocab_size']:,.0f} words)"
+    return f"perplexity {stage['perplexity']:.1f}\n(vocabulary {stage['vocab_size']:,.0f})"

@@ -29,8 +29,7 @@ def stratified_subset(labels: Sequence | np.ndarray, n: int, seed: int) -> np.nd
     rank, size = _rank_in_class(labels, seed)
     least = int((rank == 0).sum())
     if not least <= n <= len(rank):
-        raise InputError(f"{n} training texts: there can be {least} (one a class) to {len(rank)} (all of train); "
-                         "give another --n-train")
+        raise InputError(f"--n-train {n}: expected {least} (one a class) to {len(rank)} (all of train)")
     turn = np.where(rank == 0, 0, (rank + 0.5) / size)      # first one of each class
     return np.sort(np.argsort(turn, kind="stable")[:n])
 

@@ -104,7 +104,7 @@ def _csv_records(content: str, name: str, format: str, wanted: dict[str, str]) -
 
 
 def _check_separator(content: str, name: str, separator: str, wanted: dict[str, str]) -> None:
-    """Whether the header is parted by something else, as programs in many countries do."""
+    """Whether columns are separated by something else, as programs in many countries do."""
     blank = len(content) - len(content.lstrip())
     header = content.lstrip().partition("\n")[0]
     lone = separator not in header and header.strip().strip('"') not in wanted  # one column, and not the one to read
@@ -112,8 +112,8 @@ def _check_separator(content: str, name: str, separator: str, wanted: dict[str, 
         columns = [cell.strip().strip('"') for cell in header.split(other)]
         if len(columns) > 1 and (lone or set(wanted) & set(columns)):
             place = f"{name}:{content.count(chr(10), 0, blank) + 1}"
-            raise InputError(f"{place}: the header is parted by {other!r}, expected {separator!r}; save the table "
-                             f"with {separator!r}" + (", or as .tsv" if other == "\t" else ""))
+            raise InputError(f"{place}: columns are separated by {other!r}, expected {separator!r}; save it with "
+                             + ("tabs" if separator == "\t" else "commas") + (", or as .tsv" if other == "\t" else ""))
 
 
 def _header(cells: list[str], where: str, wanted: dict[str, str]) -> list[str]:

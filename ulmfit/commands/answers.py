@@ -88,11 +88,7 @@ def evaluate_file(console, file, run, device, *, as_json, **columns):
 
     predictor = Predictor.load(run, device)
     rows = read_rows(file, **columns)
-    for row in rows:
-        if row.label not in predictor.classes:
-            known = ", ".join(predictor.classes[:12]) + (", ..." if len(predictor.classes) > 12 else "")
-            raise InputError(f"{row.where}: label {row.label!r} is not one of the model's classes ({known}); "
-                             "correct it or drop the row")  # fmt: skip
+    _check_labels(rows, predictor.classes)
     labels = [predictor.classes.index(row.label) for row in rows]
     each = predictor.predict_proba_each([row.text for row in rows])
     predicted = each.mean(axis=0).argmax(axis=1)
@@ -114,3 +110,13 @@ def evaluate_file(console, file, run, device, *, as_json, **columns):
     for direction, error in alone.items():
         if len(alone) > 1:
             console.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
+
+
+def _check_labels(rows, classes):
+    """Whether every label is a class of the model; where none is, it may not be the labels' fault."""
+    if strange := [row for row in rows if row.label not in classes]:
+        known = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+        said = f"{strange[0].where}: label {strange[0].label!r} is not one of the model's classes ({known})"
+        if len(strange) == len(rows):
+            raise InputError(f"{said}, nor is any other; is this the right --model, or --label-column?")
+        raise InputError(f"{said}; correct it or drop the row")

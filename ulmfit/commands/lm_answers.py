@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..config import SHIPPED
+from ..corpus import note_a_table
 from ..datasets import CORPORA, load_corpus
 from ..devices import loaded_to
 from ..errors import InputError
@@ -15,7 +16,7 @@ from ..model_files import MODEL, Loaded, load_model
 from ..perplexity import text_perplexity
 from ..pretrained import model_folder
 from ..printable import printable
-from ..progress import ConsoleProgress, counted
+from ..progress import counted
 from ..report import program
 from ..text import tokenize
 
@@ -40,18 +41,22 @@ def open_language_model(model, direction=None, device="cpu") -> Loaded:
     return loaded_to(loaded, device)
 
 
-def print_perplexity(console, file, model, direction, device, *, split, data_dir, encoding, batch_size, as_json):
-    """The perplexity of a text under a language model, as lines or as JSON. split: None is WikiText's test part."""
+def print_perplexity(progress, file, model, direction, device, *, split, data_dir, encoding, batch_size, as_json):
+    """The perplexity of a text under a language model, as lines or as JSON; how far it is, on a Progress.
+    split: None is WikiText's test part."""
     if split is not None and file not in CORPORA and Path(file).exists():
         raise InputError(f"--split {split}: WikiText by name has parts, {file} is read as a whole; leave it out")
     if data_dir is not None and file not in CORPORA and Path(file).exists():
         raise InputError(f"--data-dir holds official files, and {file} needs none; leave it out")
     loaded = open_language_model(model, direction, device)
-    progress = ConsoleProgress(console)
-    result = text_perplexity(
-        loaded.model, loaded.vocab, load_corpus(file, split=split or "test", data_dir=data_dir, encoding=encoding),
-        loaded.direction, batch_size=batch_size, progress=None if as_json else progress.tokens,
-    )  # fmt: skip
+    texts = load_corpus(file, split=split or "test", data_dir=data_dir, encoding=encoding)
+    note_a_table(file, progress)
+    try:
+        result = text_perplexity(
+            loaded.model, loaded.vocab, texts, loaded.direction, batch_size=batch_size, progress=progress
+        )
+    finally:
+        progress.end()  # gives the terminal back
     if as_json:
         numbers = {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in result._asdict().items()}
         print(json.dumps(numbers))
@@ -61,9 +66,9 @@ def print_perplexity(console, file, model, direction, device, *, split, data_dir
     documents, tokens = counted(result.documents, "document"), counted(result.tokens, "token")
     print(f"text         {documents}, {tokens}, read {result.direction} {streams}")
     print(f"unknown      {result.unknown_percent:.2f} % of the tokens; to the model they are all one word, xxunk")
-    print(f"perplexity   {result.perplexity:,.2f} ({result.bits_per_token:.3f} bits per token)")
+    bits = f"{result.bits_per_token:.3f} bits per token"
+    print(f"perplexity   {result.perplexity:,.2f} ({bits}); over known words only: {known}")
     print(f"vocabulary   {counted(result.vocab_size, 'word')}; perplexities compare where it is the same one")
-    print(f"known words  {known} (where a token that is xxunk is read, but not counted)")
 
 
 def print_texts(prompt, model, direction, device, *, n, seed, **how):

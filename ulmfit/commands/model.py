@@ -38,9 +38,11 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(
         help="Texts; or one file: a table, or one text a line; or - for standard input.", metavar="TEXT|FILE|-",
     )] = None,
-    format: option(Format, "How to print.") = Format.text,
-    out: option(Path | None, "Write to this file instead of standard output.", metavar="FILE") = None,
-    stdin: option(Table | None, "Standard input holds such a table, not lines.") = None,
+    format: option(Format, "Form of the answers.") = Format.text,
+    out: option(
+        Path | None, "Write to this file, replacing one that is there, instead of standard output.", metavar="FILE",
+    ) = None,
+    stdin: option(Table | None, "Standard input is a table of this format, not lines of text.") = None,
     text_column: TextColumn = "text", encoding: Encoding = "utf-8", device: DeviceOption = None,
 ):  # fmt: skip
     """The class of each text, with probabilities."""
@@ -61,6 +63,5 @@ def doctor(
     """What is installed here, and whether it all works."""
     from .doctor import examine
 
-    checked_device(device)
-    if not examine(console(), as_json=json_):
+    if not examine(console(), "cpu" if device is None else device.value, as_json=json_):
         raise typer.Exit(1)

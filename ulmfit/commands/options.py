@@ -16,6 +16,7 @@ Device = Enum("Device", {d: d for d in ("cpu", "cuda")}, type=str)
 Format = Enum("Format", {f: f for f in ("text", "csv", "jsonl")}, type=str)
 Table = Enum("Table", {f: f for f in ("csv", "tsv", "jsonl")}, type=str)
 TEXT = "FILE|wikitext-2|wikitext-103"
+OUTPUT = "Output folder; must be new or empty, unless --resume or --overwrite is given"
 
 
 def option(type_, help, *names, metavar=None, **limits):
@@ -28,33 +29,43 @@ TestFile = option(Path | None, "Test rows, where DATASET is a file (else 10 % ar
 TextColumn = option(str, "Column that holds the text.", metavar="NAME")
 LabelColumn = option(str, "Column that holds the label.", metavar="NAME")
 Encoding = option(str, "Encoding of the files, e.g. latin-1.", metavar="NAME")
-NTrain = option(int | None, "Train on only so many texts.", metavar="N", min=2)
+NTrain = option(int | None, "Use only N training texts.", metavar="N", min=2)
 Recipe = option(str, f"Sizes and training constants: {', '.join(RECIPES)}.", metavar="NAME")
-Set = option(list[str] | None, "Change one constant: --set classify.epochs=5.", "--set", metavar="NAME=VALUE")
+
+
+def setting(example):
+    """--set, with a constant that changes something where it is typed."""
+    return option(list[str] | None, f"Change one constant: --set {example}.", "--set", metavar="NAME=VALUE")
+
+
+Set = setting("classify.epochs=5")
 Seed = option(int, "Decides splits, initial weights, masks and the order of texts.", metavar="N", min=0)
 Dir = option(Direction, "Read texts forward, backward, or train one model for each.")
-DeviceOption = option(
-    Device | None, "Where to compute: cpu (default), or cuda: a GPU, with CuPy.", "--device", show_default=False
-)
-Resume = option(bool, "Go on with the run in --out, as its config.yaml says.", "--resume")
+DEVICE_HELP = "Where to compute: cpu (default), or cuda: a GPU, with CuPy."
+DeviceOption = option(Device | None, DEVICE_HELP, "--device", show_default=False)
+IdleDevice = option(Device | None, DEVICE_HELP, "--device", hidden=True)  # where nothing is computed
+Resume = option(bool, "Go on with the run in --out as it was started; nothing else is needed.", "--resume")
 Overwrite = option(bool, "Replace the run in --out.", "--overwrite")
 Model = option(Path, "The folder of a run.", metavar="FOLDER")
 LanguageModel = option(
-    str | None, "A language model: the shipped one (default), or its folder.", "--model", metavar="shipped|FOLDER",
+    str | None, "The shipped language model (default), or the folder of another.", "--model", metavar="shipped|FOLDER",
     show_default=False,
 )  # fmt: skip
 WhichDirection = option(
-    OneDirection | None, "Which, where there is a model for each (default: forward).", "--direction", show_default=False
-)
+    OneDirection | None, "Which model, where there is one for each direction (default: forward).", "--direction",
+    show_default=False,
+)  # fmt: skip
 Minutes = option(
-    float | None, "Pre-train for about so long (per direction).", metavar="MINUTES", min=0.01, max=1_000_000
-)
+    float | None, "Stop pre-training after about this many minutes (per direction).", metavar="MINUTES", min=0.01,
+    max=1_000_000,
+)  # fmt: skip
 Pretrained = option(
     str | None, "Language model to start from: the shipped one (default), none, or a folder.",
     metavar="shipped|none|FOLDER", show_default=False,
 )  # fmt: skip
-Out = option(Path, "Folder for what comes out, made new.", metavar="FOLDER")
-NamedOrFile = typer.Argument(help="trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file.", metavar="DATASET")
+Out = option(Path, f"{OUTPUT}.", metavar="FOLDER")
+KNOWN = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
+NamedOrFile = typer.Argument(help=f"{KNOWN}.", metavar="DATASET")
 
 
 def checked_device(device, default="cpu") -> str | None:
@@ -66,12 +77,12 @@ def checked_device(device, default="cpu") -> str | None:
     return name
 
 
-def console():
-    """Where tables are printed: standard output as it is now."""
+def console(stderr=False):
+    """Where tables are printed: standard output as it is now. With stderr=True, where what is no answer goes."""
     from rich.console import Console
 
     class Terminal(Console):
         def on_broken_pipe(self):  # rich would end the program with 1, as if something were wrong
             raise BrokenPipeError
 
-    return Terminal(soft_wrap=False)
+    return Terminal(soft_wrap=False, stderr=stderr)

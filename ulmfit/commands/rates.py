@@ -12,6 +12,7 @@ from .options import (
     DataDir,
     DeviceOption,
     Encoding,
+    IdleDevice,
     LabelColumn,
     NamedOrFile,
     NTrain,
@@ -25,6 +26,7 @@ from .options import (
     checked_device,
     console,
     option,
+    setting,
 )  # fmt: skip
 
 plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
@@ -32,15 +34,18 @@ plot = typer.Typer(help="A picture: `plot schedule`.", rich_markup_mode=None)
 
 def lr_find(
     dataset: Annotated[str | None, NamedOrFile] = None,
-    stage: option(Stage, "The stage whose rate it is.") = Stage.classify,
-    out: option(Path, "The picture; the numbers go beside it, into PNG.jsonl.", metavar="PNG") = Path("lr.png"),
+    stage: option(Stage, "The stage to find a rate for.") = Stage.classify,
+    out: option(
+        Path, "The picture; the numbers go to PNG.jsonl. Files that are there are replaced.", metavar="PNG",
+    ) = Path("lr.png"),
     low: option(float, "The first rate.", metavar="RATE") = 1e-7,
     high: option(float, "The last rate.", metavar="RATE") = 10.0,
-    steps: option(int, "So many rates; it ends early when the loss explodes.", metavar="N", min=2) = 100,
+    steps: option(int, "Number of rates to try; stops early when the loss explodes.", metavar="N", min=2) = 100,
     text: option(str | None, "Text for pretrain (default: a small built-in one).", metavar=TEXT) = None,
     pretrained: Pretrained = None,
     data_dir: DataDir = None, text_column: TextColumn = "text", label_column: LabelColumn = "label",
-    encoding: Encoding = "utf-8", n_train: NTrain = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    encoding: Encoding = "utf-8", n_train: NTrain = None, recipe: Recipe = "laptop",
+    set_: setting("classify.batch_size=16") = None, seed: Seed = 1,
     direction: option(OneDirection, "How the model reads.") = OneDirection.forward, device: DeviceOption = None,
 ):  # fmt: skip
     """Which learning rate? Train briefly from tiny to huge ones."""
@@ -69,13 +74,15 @@ def _group():
 
 @plot.command()
 def schedule(
-    out: option(Path, "The picture.", metavar="PNG") = Path("schedule.png"),
+    out: option(Path, "The picture; one that is there is replaced.", metavar="PNG") = Path("schedule.png"),
     recipe: option(str | None, "All stages of a recipe (default: laptop).", metavar="NAME", show_default=False) = None,
     set_: Set = None,
-    schedule: option(str | None, "This schedule alone, or all of them side by side.", metavar="NAME|all") = None,
-    steps: option(int | None, "Of that schedule (default: 1000).", metavar="N", min=1, max=1_000_000) = None,
-    lr: option(float | None, "Its largest rate (default: 0.01).", metavar="RATE") = None,
-    device: DeviceOption = None,
+    schedule: option(str | None, "This schedule alone, or all of them.", metavar="NAME|all") = None,
+    steps: option(
+        int | None, "Number of steps to draw, with --schedule (default: 1000).", metavar="N", min=1, max=1_000_000,
+    ) = None,
+    lr: option(float | None, "Largest rate, with --schedule (default: 0.01).", metavar="RATE") = None,
+    device: IdleDevice = None,
 ):
     """The learning rate over time, of each layer group."""
     from .rate_answers import draw_schedules

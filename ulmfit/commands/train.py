@@ -10,6 +10,8 @@ import typer
 from ..errors import InputError, StepTooLarge
 from .configs import make_config
 from .options import (
+    KNOWN,
+    OUTPUT,
     TEXT,
     DataDir,
     DeviceOption,
@@ -32,6 +34,7 @@ from .options import (
     checked_device,
     console,
     option,
+    setting,
 )  # fmt: skip
 
 AGAIN = "the same command again"
@@ -40,19 +43,33 @@ BY_HAND = "the same without quickstart is ulmfit run questions --recipe quicksta
 
 
 def quickstart(
-    out: option(Path, "Run directory; a run that is there is replaced.", metavar="FOLDER") = Path("runs/quickstart"),
-    seed: Seed = 1, device: DeviceOption = None,
+    ctx: typer.Context,
+    out: option(
+        Path, "Output folder; without --resume, a run that is there is replaced.", metavar="FOLDER",
+    ) = Path("runs/quickstart"),
+    seed: Seed = 1, device: DeviceOption = None, resume: Resume = False,
 ):  # fmt: skip
-    """Everything in two minutes, on built-in data."""
+    """Everything on built-in data: 2 minutes on 2 free cores."""
     from dataclasses import replace
 
     from ..config import SCRATCH
+    from ..config_files import load_config
+    from ..report import errors_table
+    from ..run_dir import CONFIG
 
+    def part(config, folder, goes_on):
+        how = {"resume": goes_on, "overwrite": not goes_on, "command": "quickstart", "whole": out, "smaller": BY_HAND}
+        return _train(None if goes_on else config, folder, device, **how)
+
+    _goes_on(ctx, None, resume)
     config = make_config(dataset="questions", recipe="quickstart", seed=seed, direction="both")
-    metrics = _train(config, out, device, overwrite=True, smaller=BY_HAND)
+    metrics = part(config, out, resume)
+    console().print(errors_table(metrics))
     console().print("\nThe same once more from random weights, to see what the language model is worth")
-    again = f"{AGAIN}, which does both runs anew; {out} is complete, and can be used as it is"
-    without = _train(replace(config, pretrained=SCRATCH), out / "without", device, go_on=again, smaller=BY_HAND)
+    if resume:
+        config = replace(load_config(out / CONFIG), pretrained_sha256=None)
+    begun = resume and (out / "without" / CONFIG).is_file()
+    without = part(replace(config, pretrained=SCRATCH), out / "without", begun)
     _report(metrics, out, without)
 
 
@@ -60,11 +77,11 @@ def run(
     ctx: typer.Context,
     dataset: Annotated[str | None, NamedOrFile] = None,
     out: option(
-        Path | None, "Folder for what comes out, made new (default: runs/DATASET-TIME).", metavar="FOLDER",
+        Path | None, f"{OUTPUT} (default: runs/DATASET-TIME).", metavar="FOLDER",
         show_default=False,
     ) = None,
-    config: option(Path | None, "Replay this config.yaml.", metavar="FILE") = None,
-    pretrain_text: option(str | None, "Do stage 1 as well, on this text.", metavar=TEXT) = None,
+    config: option(Path | None, "Repeat the run of this config.yaml.", metavar="FILE") = None,
+    pretrain_text: option(str | None, "Pre-train first (stage 1), on this text.", metavar=TEXT) = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
@@ -78,17 +95,16 @@ def run(
     if pretrained is not None and (pretrain_text is not None or pretrain_minutes is not None):
         raise InputError("--pretrained takes the place of stage 1; leave out --pretrain-text and --pretrain-minutes")
     if out is None and resume != overwrite:
-        raise InputError("--resume and --overwrite say what becomes of the run in --out; name it")
+        what = ("--resume", "continue") if resume else ("--overwrite", "replace")
+        raise InputError(f"{what[0]} needs --out: the folder of the run to {what[1]}")
     if config is not None:
         _refuse_others(ctx, {"config", "out", "device", "resume", "overwrite"}, "--config replays a run as it was")
         smaller = f"{ANEW} and a copy of {config}, its recipe with"
         return _run(load_config(config), out, device, resume=resume, overwrite=overwrite, smaller=smaller)
-    if resume and not dataset:
-        _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
+    if _goes_on(ctx, dataset, resume):
         return _run(None, out, device, resume=resume, overwrite=overwrite)
     if not dataset:
-        known = "trec6, trec50, imdb, questions, or a CSV/TSV/JSONL file"
-        raise InputError(f"name a DATASET ({known}), --config or --resume")
+        raise InputError(f"name a DATASET ({KNOWN}), --config or --resume")
     if pretrain_minutes is not None and pretrain_text is None:
         raise InputError("--pretrain-minutes needs --pretrain-text: without it there is no stage 1 to limit")
     stage_1 = pretrain_text is not None
@@ -102,13 +118,21 @@ def run(
 
 
 def pretrain(
-    text: option(str, "General text; or a WikiExtractor file, folder or tar.", metavar=TEXT),
+    ctx: typer.Context,
     out: Out,
-    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1,
+    text: option(
+        str | None, "General text, or a WikiExtractor file, folder or tar; required without --resume.", metavar=TEXT,
+    ) = None,
+    data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop",
+    set_: setting("pretrain.epochs=5") = None, seed: Seed = 1,
     direction: Dir = Direction.forward, device: DeviceOption = None,
     resume: Resume = False, overwrite: Overwrite = False,
 ):  # fmt: skip
     """Stage 1 alone: a language model from general text."""
+    if _goes_on(ctx, text, resume):
+        return _run(None, out, device, resume=resume, overwrite=overwrite)
+    if text is None:
+        raise InputError(f"name a text with --text ({TEXT}), or go on with a run with --resume")
     config = make_config(
         pretrain_text=text, data_dir=data_dir, recipe=recipe, changes=set_, seed=seed, direction=direction.value,
         stages=("pretrain",), pretrained=None,
@@ -120,16 +144,22 @@ def _from_language_model(stage, help):
     """`finetune` and `classify`: alike in all but the stage."""
 
     def command(
-        dataset: Annotated[str, NamedOrFile],
+        ctx: typer.Context,
         out: Out,
+        dataset: Annotated[str | None, NamedOrFile] = None,
         pretrained: Pretrained = None,
         data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
         label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
-        recipe: Recipe = "laptop", set_: Set = None, seed: Seed = 1, direction: Dir = Direction.forward,
-        device: DeviceOption = None, resume: Resume = False, overwrite: Overwrite = False,
+        recipe: Recipe = "laptop", set_: setting(f"{stage}.epochs=5") = None, seed: Seed = 1,
+        direction: Dir = Direction.forward, device: DeviceOption = None,
+        resume: Resume = False, overwrite: Overwrite = False,
     ):  # fmt: skip
         from ..config import SHIPPED
 
+        if _goes_on(ctx, dataset, resume):
+            return _run(None, out, device, resume=resume, overwrite=overwrite)
+        if dataset is None:
+            raise InputError(f"name a DATASET ({KNOWN}), or go on with a run with --resume")
         config = make_config(
             dataset=dataset, pretrained=SHIPPED if pretrained is None else pretrained, data_dir=data_dir,
             test_file=test_file, text_column=text_column, label_column=label_column, encoding=encoding, n_train=n_train,
@@ -149,14 +179,20 @@ def _run(config, out, device=None, **how):
     """Train, and show what came of it; in a folder of its own where `out` is None."""
     if out is None and config is not None:
         out = Path("runs", f"{Path(config.dataset or config.stages[0]).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    _report(_train(config, out, device, **how), out)
+    from ..plots import CURVES
+    from ..run_dir import METRICS
+
+    shown = how.get("resume") and out and all((Path(out) / name).is_file() for name in (METRICS, CURVES))
+    metrics = _train(config, out, device, **how)
+    if not shown:
+        _report(metrics, out)
 
 
-def _train(config, out, device=None, *, go_on=None, smaller=f"{ANEW} --set", **how) -> dict:
+def _train(config, out, device=None, *, command="run", whole=None, smaller=f"{ANEW} --set", **how) -> dict:
     """run_experiment on the console: progress, what stops it in words, and a picture -> its metrics
 
-    go_on: what to advise when it was stopped; None: to resume the run, if there is one by then. smaller: and when its
-    batches were too large, with the setting that would do behind it.
+    command: what to advise when it was stopped, to resume the run in `whole` (None: in `out`), if there is one by then.
+    smaller: and when its batches were too large, with the setting that would do behind it.
     """
     import numpy as np
 
@@ -177,13 +213,14 @@ def _train(config, out, device=None, *, go_on=None, smaller=f"{ANEW} --set", **h
                 metrics = run_experiment(config, out, device=device, progress=progress, **how)
             plot_run(out)
     except (KeyboardInterrupt, OSError) as e:
-        began = (Path(out) / CONFIG).is_file()
-        resume = f"{program()} run --resume --out {shlex.quote(str(out))}" if began else AGAIN
+        whole = whole or out
+        began = (Path(whole) / CONFIG).is_file()
+        go_on = f"{program()} {command} --resume --out {shlex.quote(str(whole))}" if began else AGAIN
         if isinstance(e, KeyboardInterrupt):
-            raise typer.Abort(f"stopped; to go on: {go_on or resume}") from e
+            raise typer.Abort(f"stopped; to go on: {go_on}") from e
         if isinstance(e, BrokenPipeError):  # not a file of ours
             raise
-        e.strerror = f"{e.strerror or e}; when this is mended, to go on: {go_on or resume}"
+        e.strerror = f"{e.strerror or e}; when this is mended, to go on: {go_on}"
         raise
     except FloatingPointError as e:
         raise FloatingPointError(f"training stopped: {progress.stage}, {e}") from e
@@ -200,6 +237,13 @@ def _report(metrics, out, without=None):
     from ..report import print_report
 
     print_report(console(), metrics, out, without=without)
+
+
+def _goes_on(ctx, source, resume) -> bool:
+    """Whether a run goes on as it was started, because nothing is named that it should learn from."""
+    if resume and not source:
+        _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
+    return resume and not source
 
 
 def _refuse_others(ctx, allowed, why):

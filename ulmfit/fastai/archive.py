@@ -72,7 +72,10 @@ def _direction(source, weights, wanted):
     said = directions_in(weights) | (directions_in(source.name) if source.name.endswith(TAR_ENDINGS) else set())
     if len(said | ({wanted} - {None})) == 1:
         return wanted or said.pop()
-    names = f"the names of its files say {' and '.join(sorted(said)) or 'nothing of the direction'}"
+    if not said:
+        raise InputError(f"{source}: cannot tell from the file name in which direction the model reads: add "
+                         f"--direction {' or '.join(DIRECTIONS)}")  # fmt: skip
+    names = f"the names of its files say {' and '.join(sorted(said))}"
     conflict = f", and {wanted} was asked for" if wanted else ""
     raise InputError(f"{source}: {names}{conflict}; give --direction the one in which the model reads")
 
@@ -82,7 +85,8 @@ def _choose_weights(source, names, direction):
     found = [n for n in names if n.endswith(WEIGHTS)]
     for wish in (lambda n: direction in directions_in(n), lambda n: "_enc" not in n):
         found = [n for n in found if wish(n)] or found
-    return _only(source, found, f"file of weights ({', '.join(WEIGHTS)})", "name the file, or give --direction")
+    remedy = "name the file, or give --direction" if found else "give the archive or folder of a language model"
+    return _only(source, found, f"file of weights ({', '.join(WEIGHTS)})", remedy)
 
 
 def _choose_words(source, names):
