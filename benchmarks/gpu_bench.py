@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 from gpu_cells import MODES, cells
-from gpu_compile import compile_ahead
+from gpu_compile import compiling
 from gpu_cudnn import ALGORITHMS
 from gpu_cudnn_lstm import CudnnLSTM
 from gpu_ladder import Loop, arrangements, offers, runnable, versions
@@ -59,43 +60,52 @@ KERNELS = {"lstm": (of_the_layer, expected), "recurrence": (of_the_loop, expecte
 
 def bench(gpu, journal, until, all_cells=None):
     """Measure what has not been measured, until the time is up."""
-    all_cells = all_cells or cells()
-    compile_ahead(gpu, journal, [(cell.B, cell.H, cell.precision) for cell in all_cells], until)
-    for cell in all_cells:
-        given = None
-        for kernel_name, (contenders, reference) in KERNELS.items():
-            for mode in MODES:
-                everybody = contenders(cell)
-                about = {"kernel_name": kernel_name, "precision": cell.precision, "mode": mode, "shape": cell.shape}
-                if not everybody or journal.measured(**about) or journal.refusal(REFERENCE, **about):
-                    continue
+    left = {cell: list(comparisons(journal, cell)) for cell in all_cells or cells()}
+    sizes = {cell: (cell.B, cell.H, cell.precision) for cell, some in left.items() if some}
+    with compiling(gpu, journal, sizes.values(), until) as ready:
+        for cell, size in sizes.items():
+            ready(size)
+            given = problem(cell)
+            for kernel_name, mode in left[cell]:
                 if time.time() > until:
                     return
-                given = given or problem(cell)
-                compare(gpu, journal, cell, everybody, reference, given, about)
-        gpu.release()
+                compare(gpu, journal, cell, kernel_name, mode, given)
+            gpu.release()
 
 
-def compare(gpu, journal, cell, everybody, reference, given, about):
+def comparisons(journal, cell):
+    """(kernel_name, mode) of what is still to be measured of a cell"""
+    for kernel_name, mode in product(KERNELS, MODES):
+        found = about(cell, kernel_name, mode)
+        if KERNELS[kernel_name][0](cell) and not journal.measured(**found) and not journal.refusal(REFERENCE, **found):
+            yield kernel_name, mode
+
+
+def about(cell, kernel_name, mode):
+    return {"kernel_name": kernel_name, "precision": cell.precision, "mode": mode, "shape": cell.shape}
+
+
+def compare(gpu, journal, cell, kernel_name, mode, given):
     """One cell in one mode: rows of those who were left out, then of all who were timed together."""
-    works, left_out = {}, []
-    with journal.doing(provider=REFERENCE, **about):
-        wanted = reference(gpu, cell, given, about["mode"])
-        for contender in everybody:
-            if journal.refusal(contender.provider, **about) is not None:  # the last process did not outlive it
+    works, left_out, this = {}, [], about(cell, kernel_name, mode)
+    contenders, reference = KERNELS[kernel_name]
+    with journal.doing(provider=REFERENCE, **this):
+        wanted = reference(gpu, cell, given, mode)
+        for contender in contenders(cell):
+            if journal.refusal(contender.provider, **this) is not None:  # the last process did not outlive it
                 continue
-            journal.beat(provider=contender.provider, **about)
-            reason, work = admit(gpu, journal, cell, given, contender, about["mode"], wanted)
+            journal.beat(provider=contender.provider, **this)
+            reason, work = admit(gpu, journal, cell, given, contender, mode, wanted)
             if reason is None:
                 works[contender.provider] = work
             else:
-                left_out.append(row("bench", provider=contender.provider, note=reason, **about))
+                left_out.append(row("bench", provider=contender.provider, note=reason, **this))
         journal.write(left_out)
         del wanted
         gpu.wake()
-        seconds = take_turns({name: turns(gpu, journal, name, work, about) for name, work in works.items()}, ROUNDS)
+        seconds = take_turns({name: turns(gpu, journal, name, work, this) for name, work in works.items()}, ROUNDS)
     journal.write([
-        row("bench", provider=name, metric="milliseconds", values=[1e3 * s for turn in taken for s in turn], **about)
+        row("bench", provider=name, metric="milliseconds", values=[1e3 * s for turn in taken for s in turn], **this)
         for name, taken in seconds.items()
     ])  # fmt: skip
 

@@ -7,7 +7,7 @@
 It needs NumPy, CuPy and PyTorch with CUDA, and nothing of the project has to be installed. In dir are then a CSV file
 named after the GPU (its columns: gpu_results.py), log.txt and summary.md. Each measurement is on the disk as soon as it
 is made, the most important first; the same command once more goes on where the last one ended. Exit code: 0, all was
-well; 1, a check failed; 2, there is no GPU.
+well; 1, a check failed, or could not be made in time; 2, there is no GPU.
 
     check    every kernel for a GPU, in every precision, against the plain version on the CPU
     micro    what the GPU can do: copies, products, launches; and the gates beside it
@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from gpu_cells import SHARES, deadlines
-from gpu_results import CRASHED, Journal, failed, file_name, read, row
+from gpu_results import CRASHED, Journal, failed, file_name, planned, read, row
 
 PART = [sys.executable, str(Path(__file__).with_name("gpu_part.py"))]
 SILENCE = 60  # seconds without a sign of life, after which a process is taken to hang
@@ -62,7 +62,13 @@ def main(arguments=None, command=PART):
             return 130
         finally:
             summary()
-    return int(any(map(failed, read(path))))
+    return int(not all_was_well(read(path), asked.parts))
+
+
+def all_was_well(rows, parts):
+    """Nothing failed, and every check that there was to be has a result, or a reason why not."""
+    there_are, missing = planned(rows)
+    return not any(map(failed, rows)) and ("check" not in parts or there_are > 0 and missing == 0)
 
 
 def options(arguments):

@@ -63,14 +63,15 @@ class Gpu:
 
     def capture(self, call):
         """-> a function that replays what `call` does as one CUDA graph, and what the call returned: the same memory is
-        written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring.)"""
+        written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring; and
+        it forbids other threads to load a kernel meanwhile, as those do that compile.)"""
         for _ in range(3):
             call()
         self.wait()
         graph = self.torch.cuda.CUDAGraph()
         gc.disable()  # what is collected might belong to a graph, too
         try:
-            graph.capture_begin()
+            graph.capture_begin(capture_error_mode="thread_local")
             try:
                 made = call()
             finally:

@@ -1,7 +1,8 @@
 """What `gpu_check` has measured, as rows of a CSV file: each is on the disk at once, and none is lost by what follows.
 
     part            check, micro, bench or tests; "run" for a row that says what the others with its `run` came from:
-                    its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba, numpy, python, clocks, commit
+                    its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba, numpy, python, clocks, commit;
+                    "plan" for one that says how many checks there are to be of a shape
     kernel_name     what was computed: lstm, recurrence, gates, copy, product, launch, or the name of a check
     provider        who did: a kernel of ours ("cupy", "cupy-v1": a version of its ladder; "cupy-wave4": layers side by
                     side, in 4 pieces), torch, cudnn-standard, ...; "-graph": replayed from a CUDA graph
@@ -66,6 +67,25 @@ def failed(found) -> bool:
     """Does a row say that something is not right? A kernel that refuses a size, as it may, is not wrong."""
     note = found["note"]
     return found["part"] in ("check", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
+
+
+def plan(journal, kernel_name, shapes, n):
+    """A row for each shape that n checks are planned of it, before the first of them."""
+    about = {"kernel_name": kernel_name, "precision": "", "mode": "check"}
+    journal.write([row("plan", provider="checks", metric="checks", values=[n], shape=shape, **about)
+                   for shape in shapes if not journal.measured(shape=shape, provider="checks", **about)])  # fmt: skip
+
+
+def planned(rows) -> tuple[int, int]:
+    """How many checks were planned, and how many of them have come to nothing: no result, and no reason."""
+    left = {(found["kernel_name"], found["shape"]): int(found["y_50"]) for found in rows if found["part"] == "plan"}
+    there_are = sum(left.values())
+    done = {(found["kernel_name"], found["shape"], found["provider"], found["precision"])
+            for found in rows if found["part"] == "check"}  # fmt: skip
+    for kernel_name, shape, *_ in done:
+        if (kernel_name, shape) in left:
+            left[kernel_name, shape] -= 1
+    return there_are, sum(max(0, n) for n in left.values())
 
 
 class Journal:

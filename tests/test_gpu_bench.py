@@ -119,7 +119,9 @@ def test_when_the_time_is_up_nothing_is_begun(small, journal):
         for part, function in (("gpu_bench", "bench"), ("gpu_micro", "micro"), ("gpu_correct", "check"),
                                ("gpu_step_correct", "check")):  # fmt: skip
             getattr(small(part), function)(gpu, journal, time.time() - 1)
-    assert journal.rows == []
+    assert {row["part"] for row in journal.rows} == {"plan"}
+    there_are, missing = small("gpu_results").planned(journal.rows)
+    assert there_are == missing > 0
 
 
 def test_who_fails_while_he_is_timed_is_left_out_and_the_others_stay(small, journal):
@@ -175,9 +177,12 @@ def test_a_kernel_that_is_right_passes_in_every_precision_it_offers(small, journ
     cases = small("gpu_correct").CASES[:3]
     with gpu_on_cpu.kernels("plain") as gpu:
         small("gpu_correct").check(gpu, journal, soon(), cases)
-    assert {row["precision"] for row in journal.rows} == {"float32", "float64", "float16"}
-    assert len(journal.rows) == 9 and not any(row["note"] for row in journal.rows)
-    assert all(0 <= float(row["y_50"]) <= 1 for row in journal.rows)
+    made = [row for row in journal.rows if row["part"] == "check"]
+    assert {row["precision"] for row in made} == {"float32", "float64", "float16"}
+    assert len(made) == 9 and not any(row["note"] for row in made)
+    assert all(0 <= float(row["y_50"]) <= 1 for row in made)
+    assert small("gpu_results").planned(journal.rows) == (9, 0)
+    assert small("gpu_results").planned([row for row in journal.rows if row not in made[:2]]) == (9, 2)
 
 
 @pytest.mark.parametrize("fault, said", [
@@ -188,8 +193,9 @@ def test_a_kernel_with_a_fault_does_not_pass(fault, said, small, journal):
     correct = small("gpu_correct")
     with gpu_on_cpu.kernels(fault) as gpu:
         correct.check(gpu, journal, soon(), [correct.Case(7, 3, 5, 5, True, True)])
-    assert all(said in row["note"] for row in journal.rows if row["precision"] == "float32")
-    assert small("gpu_bench").failed_check(journal, fault, "float32") == journal.rows[0]["note"]
+    made = [row for row in journal.rows if row["part"] == "check"]
+    assert all(said in row["note"] for row in made if row["precision"] == "float32")
+    assert small("gpu_bench").failed_check(journal, fault, "float32") == made[0]["note"]
     assert small("gpu_bench").failed_check(journal, "another", "float32") is None
 
 
@@ -268,7 +274,7 @@ def test_a_twin_that_is_wrong_does_not_pass(small, journal, monkeypatch):
     with gpu_on_cpu.kernels("plain") as gpu:
         gpu.kind = "cpu"
         steps.check(gpu, journal, soon())
-    assert ["norm is off by" in row["note"] for row in journal.rows] == [True, True]
+    assert ["norm is off by" in row["note"] for row in journal.rows if row["part"] == "check"] == [True, True]
 
 
 # --- micro
@@ -368,4 +374,4 @@ def test_without_pytest_there_are_checks_instead(script, journal, monkeypatch):
     with gpu_on_cpu.kernels("plain") as gpu:
         tests.tests(gpu, journal, soon())
     assert journal.rows[0]["note"] == "refused: pytest and hypothesis not installed"
-    assert [row["part"] for row in journal.rows] == ["tests", "check", "check", "check"]
+    assert [row["part"] for row in journal.rows] == ["tests", "plan", "check", "check", "check"]

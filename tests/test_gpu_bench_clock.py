@@ -33,7 +33,8 @@ def gpu(log, script, monkeypatch):
             return 1000.0 * self.n + end.n
 
     class Graph:
-        def capture_begin(self):
+        def capture_begin(self, capture_error_mode):
+            assert capture_error_mode == "thread_local"
             log.append("begin")
 
         def capture_end(self):

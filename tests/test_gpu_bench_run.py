@@ -162,6 +162,36 @@ def test_the_exit_code_says_whether_all_was_right(part_of, note, code, check, pa
     assert check.main(["--out", str(tmp_path), "--parts", "bench"], part(("a", does))) == code
 
 
+@pytest.mark.parametrize("planned, made, code, said", [
+    (2, "1.0", 0, "2 of 2 are well"), (3, "1.0", 1, "2 of 3 are well; 1 were not made"), (None, "1.0", 1, ""),
+    (2, "", 0, "0 of 2 are well"),
+], ids=["all", "one is missing", "nothing was planned", "refused"])  # fmt: skip
+def test_a_check_that_was_planned_and_not_made_is_not_well(planned, made, code, said, check, part, tmp_path):
+    about = "kernel_name='lstm', mode='check', shape={'B': 3}"
+    about += f", values={[float(made)] if made else []}, note={'' if made else 'refused: too large'!r}"
+    does = "; ".join(f"journal.write([row('check', provider={name!r}, {about})])" for name in "xy")
+    if planned:
+        does = f"from gpu_results import plan; plan(journal, 'lstm', [{{'B': 3}}], {planned}); " + does
+    command = part(("a", does + "; sys.exit()"))
+    assert check.main(["--out", str(tmp_path), "--parts", "check"], command) == code
+    assert said in (tmp_path / "summary.md").read_text()
+
+
+def test_a_part_ends_at_once_whatever_its_threads_still_do():
+    code = f"""if True:
+        import sys, time
+        from concurrent.futures import ThreadPoolExecutor
+        sys.path[:0] = [{str(ROOT / "benchmarks")!r}, {str(ROOT)!r}]
+        import gpu_part
+        def part():
+            ThreadPoolExecutor(1).submit(time.sleep, 60)
+            raise SystemExit("the device does not answer")
+        gpu_part.ends(part)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1 and done.stderr == "the device does not answer\n"
+
+
 def test_checks_in_the_place_of_pytest_are_no_failure(check, part, tmp_path):
     does = "journal.write([row('tests', 'pytest', 'pytest', note='refused: pytest not installed')])"
     assert check.main(["--out", str(tmp_path), "--parts", "tests"], part(("a", does))) == 0
