@@ -6,6 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 from gpu_cells import MODES, cells
+from gpu_clock import Spoilt
 from gpu_compile import compiling
 from gpu_cudnn import ALGORITHMS
 from gpu_cudnn_lstm import CudnnLSTM
@@ -133,7 +134,10 @@ def failed_check(journal, kernel, precision):
 
 
 def still_there(gpu, error):
-    """An illegal access to memory ends all work of a process on the device: then the process has to end, too."""
+    """An illegal access to memory ends all work of a process on the device, and after a capture that failed nobody
+    knows what does not work any more: then the process has to end, too."""
+    if isinstance(error, Spoilt):
+        raise SystemExit(f"begun anew after: {error}") from error
     try:
         gpu.wait()
     except Exception:

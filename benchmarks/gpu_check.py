@@ -25,19 +25,25 @@ from functools import partial
 from pathlib import Path
 
 from gpu_cells import SHARES, deadlines
-from gpu_results import CRASHED, Journal, failed, file_name, planned, read, row
+from gpu_results import CRASHED, Journal, end_group, failed, file_name, planned, read, row
 
 PART = [sys.executable, str(Path(__file__).with_name("gpu_part.py"))]
 SILENCE = 60  # seconds without a sign of life, after which a process is taken to hang
 MARGIN = 10  # seconds after a part's deadline: it ends by itself, between two measurements
 LOOK, EVERY = 0.1, 30  # seconds between two looks at a process, and between two summaries
-MOST_STARTS = 12  # of a part's process
+MOST_STARTS, MOST_IDLE = 12, 2  # of a part's process; after it ended between two measurements
+PROBE = 90  # seconds within which the device answers
 
 
 def main(arguments=None, command=PART):
     asked = options(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
-    probe = subprocess.run([*command, "probe"], capture_output=True, text=True)
+    began = time.time()
+    try:
+        probe = subprocess.run([*command, "probe"], capture_output=True, text=True, timeout=PROBE)
+    except subprocess.TimeoutExpired:
+        print(f"gpu-check: nothing can be measured here: the device has not answered for {PROBE} s", file=sys.stderr)
+        return 2
     if probe.returncode:
         reason = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
         print(f"gpu-check: nothing can be measured here: {reason}", file=sys.stderr)
@@ -52,7 +58,7 @@ def main(arguments=None, command=PART):
     Journal(path, run).write([row("run", "run", about["gpu"], note=json.dumps(about))])
     with open(asked.out / "log.txt", "a", encoding="utf-8") as log:
         say(log, f"{run}: {json.dumps(about)}")
-        until = deadlines(asked.parts, 60 * asked.minutes - MARGIN, time.time())
+        until = deadlines(asked.parts, 60 * asked.minutes - MARGIN, began)
         summary = partial(summarise, path, asked.out, log)
         try:
             for part, deadline in until.items():
@@ -105,7 +111,7 @@ def not_of(path, about) -> str | None:
 def go_on(part, command, journal, deadline, log, summary):
     """Start a part's process, and start it anew when it dies or hangs, without what it was doing then."""
     path, doing = journal.path, journal.doing_path
-    command = [*command, part, "--csv", str(path), "--run", journal.run, "--until", f"{deadline:.3f}"]
+    command, idle = [*command, part, "--csv", str(path), "--run", journal.run, "--until", f"{deadline:.3f}"], 0
     for _ in range(MOST_STARTS):
         left = deadline - time.time()
         if left < 1:
@@ -119,9 +125,10 @@ def go_on(part, command, journal, deadline, log, summary):
             return
         was = journal.was_doing()
         say(log, f"{part}: its process {how}" + (f" at {json.dumps(was)}" if was else ""))
-        if was is None or how == LATE:
+        idle += was is None
+        if idle > MOST_IDLE or how == LATE:
             return
-        if was.get("kernel_name"):
+        if was and was.get("kernel_name"):
             was.pop("at")
             Journal(path, journal.run).write([row(part, note=f"{CRASHED} {how}", **was)])
 
@@ -132,7 +139,7 @@ LATE = "was ended when the time was up"
 def watch(command, signs, deadline, log, summary):
     """Run a process -> None when all was well, else what became of it. signs: files that show that it is alive; a
     summary is made now and then, so that there is one whoever ends this."""
-    process, began = subprocess.Popen(command, stdout=log, stderr=log), time.time()
+    process, began = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True), time.time()
     summarised = began
     try:
         while process.poll() is None:
@@ -146,8 +153,7 @@ def watch(command, signs, deadline, log, summary):
                 summary()
                 summarised = time.time()
     finally:
-        process.kill()
-        process.wait()
+        end_group(process)
     return None if process.returncode == 0 else f"ended (exit code {process.returncode})"
 
 

@@ -21,6 +21,10 @@ from minilstm.twins import registry
 AWAKE = 0.05  # seconds of work after which the clocks are up
 
 
+class Spoilt(Exception):
+    """A graph could not be captured. What the libraries have begun meanwhile may not be ended in this process."""
+
+
 class Gpu:
     """The first CUDA device."""
 
@@ -76,6 +80,8 @@ class Gpu:
                 made = call()
             finally:
                 graph.capture_end()  # raises, where the call has spoilt it
+        except Exception as error:
+            raise Spoilt(f"no graph could be made: {type(error).__name__}: {error}") from error
         finally:
             gc.enable()
         return graph.replay, made

@@ -21,6 +21,7 @@ import io
 import json
 import os
 import re
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +87,13 @@ def planned(rows) -> tuple[int, int]:
         if (kernel_name, shape) in left:
             left[kernel_name, shape] -= 1
     return there_are, sum(max(0, n) for n in left.values())
+
+
+def end_group(process):
+    """End a process that was started with a session of its own, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class Journal:

@@ -331,11 +331,11 @@ def test_the_bytes_of_a_step_are_those_of_the_arrays_it_is_given(small):
 
 
 @pytest.mark.parametrize("code, output, passed, said", [
-    (0, "..\n2 passed, 3 skipped in 1s\n", "2", ""),
-    (1, "FAILED tests/a.py::b\nERROR tests/c.py\n1 failed, 7 passed in 2s\n", "7",
-     "exit code 1; tests/a.py::b; tests/c.py; 1 failed, 7 passed in 2s"),
-    (None, "FAILED tests/a.py::b\n1 failed in 2s", "", "ended when its time was up; tests/a.py::b; 1 failed in 2s"),
-    (None, "..\n2 passed in 3s", "", "unfinished: ended when its time was up; 2 passed in 3s"),
+    (0, "a.py::b PASSED [ 50%]\na.py::c[x y] PASSED [100%]\n2 passed, 3 skipped in 1s\n", "2", ""),
+    (1, "a.py::b[x y] FAILED [ 50%]\na.py::d PASSED\nFAILED a.py::b[x y] - no\nERROR c.py\n1 failed in 2s\n", "1",
+     "exit code 1; a.py::b[x y]; c.py; 1 failed in 2s"),
+    (None, "a.py::b FAILED [ 50%]\na.py::c ", "", "ended when its time was up; a.py::b; a.py::c"),
+    (None, "a.py::b PASSED [ 50%]\na.py::c ", "", "unfinished: 1 passed; ended when its time was up; a.py::c"),
     (5, "no tests ran in 0.1s", "", "no test is marked gpu; "),
 ])  # fmt: skip
 def test_what_pytest_says_becomes_a_row(code, output, passed, said, script):
@@ -350,11 +350,32 @@ def test_pytest_runs_in_an_unpacked_tree_and_is_ended_in_time(script, journal, t
     code = "import minilstm_kernels, time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
     (tmp_path / "test_some.py").write_text(code)
     (tmp_path / "none.ini").write_text("[pytest]\n")
-    arguments = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "none.ini"), str(tmp_path)]
+    arguments = ["-v", "-p", "no:cacheprovider", "-c", str(tmp_path / "none.ini"), str(tmp_path)]
     code, output = tests.run([*arguments, "-k", "quick"], journal, soon())
     assert (code, tests.pytest_row(code, output)["y_50"]) == (0, "1")
     code, output = tests.run(arguments, journal, time.time() + 4)
     assert code is None and journal.was_doing() is None and "1 passed" in output  # it could say how far it came
+    assert tests.ARGUMENTS[0] == "-v"
+
+
+def test_what_a_device_can_do_is_measured_in_the_order_of_the_targets(small, journal, monkeypatch):
+    micro, order = small("gpu_micro"), []
+    for name in ("copy", "products", "launches", "on_chip", "gates"):
+        monkeypatch.setattr(micro, name, lambda gpu, journal, name=name: order.append(name) or ())
+    with gpu_on_cpu.kernels("plain") as gpu:
+        micro.micro(gpu, journal, soon())
+    assert order == ["copy", "gates", "on_chip", "products", "launches"]
+
+
+def test_a_graph_that_cannot_be_captured_ends_the_process_at_that_contender(small, journal):
+    """The next one goes on without him."""
+    class Spoils(gpu_on_cpu.Cpu):
+        def capture(self, call):
+            raise small("gpu_clock").Spoilt("no graph could be made")
+
+    with gpu_on_cpu.kernels("plain") as gpu, pytest.raises(SystemExit, match="no graph could be made"):
+        small("gpu_bench").bench(Spoils(gpu.cupy), journal, soon())
+    assert journal.was_doing()["provider"] == "torch-graph"
 
 
 def test_the_tests_for_a_gpu_are_found_and_hardly_any_examples_drawn(script):

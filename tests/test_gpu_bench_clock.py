@@ -95,7 +95,7 @@ def test_a_graph_is_captured_after_a_warm_up_and_replayed(gpu, log):
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["", "and cannot even be ended"])
-def test_a_capture_that_fails_is_ended(spoilt, gpu, log):
+def test_a_capture_that_fails_is_ended(spoilt, gpu, log, script):
     def end():
         log.append("end")
         if spoilt:
@@ -103,7 +103,7 @@ def test_a_capture_that_fails_is_ended(spoilt, gpu, log):
 
     gpu.torch.cuda.CUDAGraph.capture_end = staticmethod(lambda *_: end())
     calls = iter([1, 2, 3])
-    with pytest.raises(RuntimeError if spoilt else StopIteration):
+    with pytest.raises(script("gpu_clock").Spoilt, match="capture invalidated" if spoilt else "StopIteration"):
         gpu.capture(lambda: next(calls))
     assert log[-2:] == ["begin", "end"]
     import gc

@@ -95,11 +95,36 @@ def test_a_process_that_dies_again_and_again_is_not_started_for_ever(check, part
     assert set(measured(script, tmp_path)) == {"k0", "k1", "k2"}
 
 
-def test_a_process_that_dies_between_two_measurements_is_given_up(check, tmp_path, script):
+def test_a_process_that_dies_between_two_measurements_is_given_up_in_the_end(check, tmp_path, script):
     file = tmp_path / "part.py"
     file.write_text(f"import sys\nif sys.argv[1] != 'probe':\n    sys.exit(3)\nprint({json.dumps(ABOUT)!r})\n")
     check.main(["--out", str(tmp_path), "--parts", "bench"], [sys.executable, str(file)])
-    assert (tmp_path / "log.txt").read_text().count("its process ended (exit code 3)") == 1
+    assert (tmp_path / "log.txt").read_text().count("its process ended (exit code 3)") == 3
+
+
+def test_what_a_part_has_started_ends_with_it(check, part, tmp_path):
+    does = (f"import subprocess; other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+            f"open({str(tmp_path / 'pid')!r}, 'w').write(str(other.pid)); sys.exit()")  # fmt: skip
+    check.main(["--out", str(tmp_path), "--parts", "bench"], part(("a", does)))
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_a_device_that_does_not_answer_is_not_waited_for(check, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check, "PROBE", 0.5)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert check.main(["--out", str(tmp_path), "--parts", "bench"], command) == 2
+    assert "the device has not answered for 0.5 s" in capsys.readouterr().err
+
+
+def test_the_time_of_the_probe_counts(check, part, tmp_path, monkeypatch):
+    began, given = time.time(), []
+    monkeypatch.setattr(check, "deadlines", lambda parts, seconds, since: given.append(since) or {})
+    command = part(("a", ""))
+    file = Path(command[1])
+    file.write_text("import time\ntime.sleep(0.5)\n" + file.read_text())
+    check.main(["--out", str(tmp_path), "--parts", "bench"], command)
+    assert began <= given[0] < began + 0.4
 
 
 def test_the_time_is_kept_and_what_was_measured_stays(check, part, tmp_path, script):
