@@ -1,5 +1,6 @@
 """A whole LSTM, and its loop over time alone: everybody checked, then timed in turns, cell by cell."""
 
+import statistics
 import time
 from collections.abc import Callable
 from itertools import product
@@ -13,13 +14,16 @@ from gpu_cudnn_lstm import CudnnLSTM
 from gpu_ladder import Loop, arrangements, offers, runnable, versions
 from gpu_problems import TOLERANCES, Stack, difference, expected, problem
 from gpu_results import failed, row
+from gpu_rows import fastest, is_rival
 from gpu_torch import Torch
 from harness import take_turns
 from workers import Refused
 
-REFERENCE = "reference"
+REFERENCE, WITH_HOST = "reference", "milliseconds with the host"
 TURN = 5e-3  # seconds of calls in a turn, about
 MOST_CALLS, ROUNDS = 20, 6
+BEHIND = 3  # times as slow as the best of ours, or of theirs, after one round: no others are needed
+SLIGHT = 10  # times what is allowed: such a check failed, and yet the time may be of interest
 
 
 class Contender(NamedTuple):
@@ -66,11 +70,12 @@ def bench(gpu, journal, until, all_cells=None):
     with compiling(gpu, journal, sizes.values(), until) as ready:
         for cell, size in sizes.items():
             ready(size)
-            given = problem(cell)
+            given, made = problem(cell), {name: {} for name in KERNELS}
             for kernel_name, mode in left[cell]:
                 if time.time() > until:
                     return
-                compare(gpu, journal, cell, kernel_name, mode, given)
+                compare(gpu, journal, cell, kernel_name, mode, given, made[kernel_name])
+            del made
             gpu.release()
 
 
@@ -86,8 +91,9 @@ def about(cell, kernel_name, mode):
     return {"kernel_name": kernel_name, "precision": cell.precision, "mode": mode, "shape": cell.shape}
 
 
-def compare(gpu, journal, cell, kernel_name, mode, given):
-    """One cell in one mode: rows of those who were left out, then of all who were timed together."""
+def compare(gpu, journal, cell, kernel_name, mode, given, made):
+    """One cell in one mode: rows of those who were left out, then of all who were timed together. made: {provider: what
+    he has made} in another mode."""
     works, left_out, this = {}, [], about(cell, kernel_name, mode)
     contenders, reference = KERNELS[kernel_name]
     with journal.doing(provider=REFERENCE, **this):
@@ -96,7 +102,7 @@ def compare(gpu, journal, cell, kernel_name, mode, given):
             if journal.refusal(contender.provider, **this) is not None:  # the last process did not outlive it
                 continue
             journal.beat(provider=contender.provider, **this)
-            reason, work = admit(gpu, journal, cell, given, contender, mode, wanted)
+            reason, work = admit(gpu, journal, cell, given, contender, mode, wanted, made)
             if reason is None:
                 works[contender.provider] = work
             else:
@@ -104,20 +110,43 @@ def compare(gpu, journal, cell, kernel_name, mode, given):
         journal.write(left_out)
         del wanted
         gpu.wake()
-        seconds = take_turns({name: turns(gpu, journal, name, work, this) for name, work in works.items()}, ROUNDS)
-    journal.write([
-        row("bench", provider=name, metric="milliseconds", values=[1e3 * s for turn in taken for s in turn], **this)
-        for name, taken in seconds.items()
-    ])  # fmt: skip
+        seconds = in_rounds({name: turns(gpu, journal, name, work, this) for name, work in works.items()})
+        notes = {c.provider: inexact(journal, c.kernel, cell.precision) for c in contenders(cell)}
+        rows = [row("bench", provider=name, metric="milliseconds", values=in_ms(taken), note=notes[name], **this)
+                for name, taken in seconds.items()]  # fmt: skip
+        if kernel_name == "lstm":
+            rows += [row("bench", provider=name, metric=WITH_HOST, values=in_ms([gpu.seconds_with_host(works[name].call,
+                     max(2, len(taken[0])))]), **this) for name, taken in seconds.items()]  # fmt: skip
+    journal.write(rows)
 
 
-def admit(gpu, journal, cell, given, contender, mode, wanted):
-    """-> why he is left out and None, or None and what he has made"""
+def in_rounds(asks) -> dict:
+    """{name: [the seconds of a turn, ...]}. After a round those go on who may still be the best of a kind."""
+    seconds = take_turns(asks, 1)
+    medians = {name: statistics.median(taken[0]) for name, taken in seconds.items()}
+    best = {rivals: fastest(medians, rivals) for rivals in (False, True)}
+    on = {name: asks[name] for name, s in medians.items() if s <= BEHIND * best[is_rival(name)][1]}
+    more = take_turns(on, ROUNDS - 1)
+    return {name: taken + more.get(name, []) for name, taken in seconds.items() if name in more or name not in on}
+
+
+def in_ms(turns):
+    return [1e3 * s for turn in turns for s in turn]
+
+
+def inexact(journal, kernel, precision):
+    """A remark on someone who is timed though a check of his failed slightly."""
+    return next((f"its check: {note}" for note, _ in failures(journal, kernel, precision)), "")
+
+
+def admit(gpu, journal, cell, given, contender, mode, wanted, made):
+    """-> why he is left out and None, or None and what he has made, which stays in `made`"""
     wrong = failed_check(journal, contender.kernel, cell.precision)
     if wrong:
         return f"its check failed: {wrong}", None
     try:
-        work = contender.make(gpu, cell, given, *contender.args)
+        work = made.get(contender.provider) or contender.make(gpu, cell, given, *contender.args)
+        made[contender.provider] = work
         work.start(mode)
         wrong = difference(work.arrays(), wanted, TOLERANCES[cell.precision])
         return wrong, None if wrong else work
@@ -127,10 +156,16 @@ def admit(gpu, journal, cell, given, contender, mode, wanted):
 
 
 def failed_check(journal, kernel, precision):
-    """What the first failed check of a kernel of ours said, or None."""
-    mine = (found["note"] for found in filter(failed, journal.rows)
-            if (found["provider"], found["precision"]) == (kernel, precision))  # fmt: skip
-    return next(mine, None)
+    """What the first check said that a kernel of ours failed by far: not to be timed. Or None."""
+    return next((note for note, slightly in failures(journal, kernel, precision) if not slightly), None)
+
+
+def failures(journal, kernel, precision):
+    """(note, slightly) of each failed check. Slightly: it came to an end, and its numbers are not wrong but inexact, by
+    less than SLIGHT times what is allowed."""
+    for found in filter(failed, journal.rows):
+        if (found["provider"], found["precision"]) == (kernel, precision):
+            yield found["note"], found["metric"] == "off by" and 1 < float(found["y_50"] or 0) <= SLIGHT
 
 
 def still_there(gpu, error):
@@ -146,16 +181,17 @@ def still_there(gpu, error):
 
 def turns(gpu, journal, name, work, about):
     """-> a function that takes a turn: seconds of each call"""
-    calls = None
+    calls = host = None
 
     def turn():
-        nonlocal calls
+        nonlocal calls, host
         journal.beat(provider=name, **about)
         try:
             if calls is None:  # the first turn finds out how long a call takes, with everything warm
-                gpu.seconds(work.call, 2)
-                calls = min(max(1, round(TURN / max(gpu.seconds(work.call, 1)[0], 1e-9))), MOST_CALLS)
-            return gpu.seconds(work.call, calls)
+                work.call()
+                host = gpu.host_seconds(work.call)
+                calls = min(max(1, round(TURN / max(gpu.seconds(work.call, 1, host)[0], 1e-9))), MOST_CALLS)
+            return gpu.seconds(work.call, calls, host)
         except Exception as error:
             note = f"while it was timed: {type(error).__name__}: {error}"
             journal.write([row("bench", provider=name, note=note, **about)])

@@ -63,7 +63,7 @@ def waves_table(rows) -> str:
 def left_out(rows) -> str:
     """Why somebody was not timed, and how often that was so."""
     count = {}
-    for row in remarks(rows):
+    for row in (row for row in remarks(rows) if not row["y_50"]):
         reason = row["provider"], row["note"][:200]
         count[reason] = count.get(reason, 0) + 1
     return "\n".join(f"- {provider}, {n} times: {note}" for (provider, note), n in count.items()) or "Nobody."

@@ -59,7 +59,8 @@ def test_everybody_is_timed_whole_and_in_its_loop(small, journal):
         assert set(timed) == {"plain", "torch", "torch-graph"}
         loops = by_provider(journal.rows, kernel_name="recurrence", mode=mode)
         assert set(loops) == {"plain", "plain-v1"} and all(row["y_50"] for (row,) in loops.values())
-    assert {row["metric"] for row in journal.rows if row["y_50"]} == {"milliseconds"}
+    assert {row["metric"] for row in journal.rows if row["y_50"]} == {
+        "milliseconds", "milliseconds with the host"}  # fmt: skip
     assert {row["shape"] for row in journal.rows} == {json.dumps({"T": 4, "B": 3, "H": 8, "layers": 1})}
     assert all(float(row["y_20"]) <= float(row["y_50"]) <= float(row["y_80"]) for row in journal.rows if row["y_50"])
     assert journal.was_doing() is None
@@ -90,7 +91,8 @@ def test_who_is_wrong_or_fails_is_not_timed_and_the_others_are(small, journal):
     with gpu_on_cpu.kernels("plain", "wrong", "wrong-back", "raises") as gpu:
         small("gpu_bench").bench(gpu, journal, soon())
     for mode, right in (("full", {"plain"}), ("inference", {"plain", "wrong-back"})):
-        rows = by_provider(journal.rows, kernel_name="lstm", mode=mode)
+        once = [row for row in journal.rows if row["metric"] != "milliseconds with the host"]
+        rows = by_provider(once, kernel_name="lstm", mode=mode)
         assert {name for name, (row,) in rows.items() if row["y_50"] and "torch" not in name} == right
         assert "is off by" in rows["wrong"][0]["note"]
         assert rows["raises"][0]["note"] == "RuntimeError: no such launch"
@@ -126,10 +128,10 @@ def test_when_the_time_is_up_nothing_is_begun(small, journal):
 
 def test_who_fails_while_he_is_timed_is_left_out_and_the_others_stay(small, journal):
     class Tired(gpu_on_cpu.Cpu):
-        def seconds(self, call, calls):
+        def seconds(self, call, calls, host=None):
             if "Torch" in repr(call) and self.captured:
                 raise RuntimeError("an illegal memory access")
-            return super().seconds(call, calls)
+            return super().seconds(call, calls, host)
 
     with gpu_on_cpu.kernels("plain") as gpu:
         small("gpu_bench").bench(Tired(gpu.cupy), journal, soon())
@@ -152,10 +154,53 @@ def test_turns_last_as_long_as_they_should_and_the_first_calls_do_not_count(smal
     bench, log = small("gpu_bench"), []
     monkeypatch.setattr(bench, "TURN", 0.5)
     monkeypatch.setattr(bench, "MOST_CALLS", 20)
-    gpu = SimpleNamespace(seconds=lambda call, calls: log.append(calls) or [0.1] * calls)
-    turn = bench.turns(gpu, journal, "a", SimpleNamespace(call=None), {})
+    gpu = SimpleNamespace(seconds=lambda call, calls, host: log.append((calls, host)) or [0.1] * calls,
+                          host_seconds=lambda call: log.append("host") or 0.3)  # fmt: skip
+    turn = bench.turns(gpu, journal, "a", SimpleNamespace(call=lambda: log.append("call")), {})
     assert turn() == turn() == [0.1] * 5
-    assert log == [2, 1, 5, 5]
+    assert log == ["call", "host", (1, 0.3), (5, 0.3), (5, 0.3)]
+
+
+def test_who_is_far_behind_after_a_round_is_not_asked_again(small, monkeypatch):
+    bench, asked = small("gpu_bench"), []
+    monkeypatch.setattr(bench, "ROUNDS", 4)
+    speeds = {"graph": 1.0, "cupy": 2.9, "cluster": 3.1, "torch": 10.0, "cudnn-standard": 31.0}
+    seconds = bench.in_rounds({name: lambda name=name: asked.append(name) or [speeds[name]] for name in speeds})
+    assert {name: len(taken) for name, taken in seconds.items()} == {
+        "graph": 4, "cupy": 4, "cluster": 1, "torch": 4, "cudnn-standard": 1}  # fmt: skip
+
+
+def test_everybody_is_made_once_a_cell(small, journal, monkeypatch):
+    bench, made = small("gpu_bench"), []
+
+    class Stack(bench.Stack):
+        def __init__(self, *given):
+            made.append(given[3])
+            super().__init__(*given)
+
+    monkeypatch.setattr(bench, "Stack", Stack)
+    with gpu_on_cpu.kernels("plain") as gpu:
+        bench.bench(gpu, journal, soon())
+    assert made == ["plain"]
+    whole = by_provider(journal.rows, kernel_name="lstm", metric="milliseconds with the host")
+    assert set(whole) == {"plain", "torch", "torch-graph"} and {len(rows) for rows in whole.values()} == {2}
+
+
+@pytest.mark.parametrize("off_by, note, timed", [
+    (1.05, "dx is off by 1.05 times what is allowed", True), (11, "dx is off by 11 times what is allowed", False),
+    (0.5, "two runs differ: y", False), (1e9, "y is off by inf times what is allowed", False),
+    (None, "its process ended (exit code 9)", False),
+])  # fmt: skip
+def test_who_is_slightly_inexact_is_timed_with_a_remark(off_by, note, timed, small, journal, script):
+    about = {"kernel_name": "lstm", "provider": "plain", "precision": "float32", "mode": "check"}
+    values = [] if off_by is None else [off_by]
+    journal.write([script("gpu_results").row("check", metric="off by", values=values, note=note, **about)])
+    with gpu_on_cpu.kernels("plain") as gpu:
+        small("gpu_bench").bench(gpu, journal, soon())
+    mine = by_provider(journal.rows, part="bench", kernel_name="recurrence")["plain"]
+    assert [(bool(row["y_50"]), row["note"]) for row in mine] == [
+        (timed, f"its check: {note}" if timed else f"its check failed: {note}")] * 2  # fmt: skip
+    assert ("plain" in script("gpu_summary").left_out(journal.rows)) == (not timed)
 
 
 @pytest.mark.parametrize("layers, B, H, precision, there", [
@@ -294,7 +339,7 @@ def test_the_ceilings_and_the_gates_of_every_version(small, journal):
 
 def test_rates_are_of_the_bytes_and_the_time(small, journal):
     with gpu_on_cpu.kernels("plain") as gpu:
-        gpu.seconds = lambda call, calls: [(call(), 2.0)[1] for _ in range(calls)]
+        gpu.seconds = lambda call, calls, host=None: [(call(), 2.0)[1] for _ in range(calls)]
         small("gpu_micro").micro(gpu, journal, soon())
     rate = {(row["kernel_name"], row["mode"], row["shape"], row["metric"], row["precision"]): float(row["y_50"])
             for row in journal.rows if row["provider"] in ("torch", "plain")}  # fmt: skip
