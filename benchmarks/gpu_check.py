@@ -10,6 +10,7 @@ is made, the most important first; the same command once more goes on where the 
 well; 1, a check failed, or could not be made in time; 2, there is no GPU.
 
     check    every kernel for a GPU, in every precision, against the plain version on the CPU
+    train    a few steps of ulmfit's three stages, beside the CPU's
     micro    what the GPU can do: copies, products, launches; and the gates beside it
     tests    the tests that are marked `gpu`
     bench    LSTMs of ours beside PyTorch's and cuDNN's

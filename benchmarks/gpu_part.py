@@ -23,7 +23,7 @@ from workers import Refused
 
 def main(arguments=None, device=Gpu):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["probe", "check", "micro", "tests", "bench"])
+    parser.add_argument("part", choices=["probe", "check", "train", "micro", "tests", "bench"])
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--run", default="")
     parser.add_argument("--until", type=float, default=float("inf"), help="seconds since 1970")
@@ -45,6 +45,8 @@ def function(part):
     """(gpu, journal, until) of a part; what one part needs is not imported for the others."""
     if part == "check":
         function = check
+    elif part == "train":
+        from gpu_train import train as function
     elif part == "micro":
         from gpu_micro import micro as function
     elif part == "tests":

@@ -1,8 +1,8 @@
 """What `gpu_check` has measured, as rows of a CSV file: each is on the disk at once, and none is lost by what follows.
 
-    part            check, micro, bench or tests; "run" for a row that says what the others with its `run` came from:
-                    its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba, numpy, python, clocks, commit;
-                    "plan" for one that says how many checks there are to be of a shape
+    part            check (also of what is trained), train, micro, bench or tests; "run" for a row that says what the
+                    others with its `run` came from: its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba,
+                    numpy, python, clocks, commit; "plan": how many checks there are to be of a shape
     kernel_name     what was computed: lstm, recurrence, gates, copy, product, launch, or the name of a check
     provider        who did: a kernel of ours ("cupy", "cupy-v1": a version of its ladder; "cupy-wave4": layers side by
                     side, in 4 pieces), torch, cudnn-standard, ...; "-graph": replayed from a CUDA graph
@@ -68,7 +68,7 @@ def _whole(path):
 def failed(found) -> bool:
     """Does a row say that something is not right? A kernel that refuses a size, as it may, is not wrong."""
     note = found["note"]
-    return found["part"] in ("check", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
+    return found["part"] in ("check", "train", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
 
 
 def plan(journal, kernel_name, shapes, n):

@@ -223,7 +223,7 @@ def test_checks_in_the_place_of_pytest_are_no_failure(check, part, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--parts", "bench,chek"], "check, micro, tests, bench are known, not 'chek'"),
+    (["--parts", "bench,chek"], "check, train, micro, tests, bench are known, not 'chek'"),
     (["--minutes", "0.01"], "--minutes: expected more than"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_said_before_anything_is(arguments, said, check, tmp_path, capsys):
@@ -234,7 +234,7 @@ def test_what_cannot_be_done_is_said_before_anything_is(arguments, said, check, 
 
 def test_parts_are_done_in_their_order_however_they_are_named(check):
     assert check.parts("bench,check") == ["check", "bench"]
-    assert check.options(["--out", "o"]).parts == ["check", "micro", "tests", "bench"]
+    assert check.options(["--out", "o"]).parts == ["check", "train", "micro", "tests", "bench"]
 
 
 # --- as it is
@@ -260,9 +260,9 @@ for name in ("yaml", "rich", "typer", "safetensors", "pooch", "threadpoolctl", "
 sys.path[:0] = [{root!r} + "/benchmarks", {root!r}]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 import gpu_check, gpu_part, gpu_summary
-for part in ("check", "micro", "tests", "bench"):
+for part in ("check", "train", "micro", "tests", "bench"):
     gpu_part.function(part)
-import gpu_correct, gpu_step_correct, gpu_ladder
+import gpu_correct, gpu_step_correct, gpu_ladder, gpu_train
 assert gpu_ladder.kernels() and not gpu_ladder.runnable()
 print(gpu_summary.summary([])[:3], sys.modules["minilstm_kernels"].__file__)
 """
