@@ -4,7 +4,7 @@ once. From these numbers gpu_model.py says how long a step should take. Not yet 
 PARTS=micro`."""
 
 import ctypes
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from gpu_ladder import runnable
 from minilstm.twins import registry
 
 TIMES, THREADS, BYTES = 1000, 256, 64 * 1024    # what is repeated, a block, and what is read by all
+CLUSTERS, STORAGE = (8, 16), {"float16": "__half", "bfloat16": "__nv_bfloat16", "tf32": "float"}
+WEIGHTS = 200 * 1024    # bytes of shared memory of a block that keeps weights
+SHARED_MEM = 8    # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 def on_chip(gpu, journal):
@@ -26,7 +29,7 @@ def on_chip(gpu, journal):
     shape = {"blocks": blocks, "threads": THREADS}
     yield "barrier of blocks", "ours", "", "", shape, partial(barrier_of_blocks, cupy, blocks), step
     yield "barrier of the grid", "cuda", "", "", shape, partial(barrier_of_grid, blocks), step
-    for size in (8, 16):
+    for size in CLUSTERS:
         some = {"blocks": size, "threads": THREADS}
         at_once = blocks // size * size
         yield "barrier of a cluster", "cuda", "", "", some, partial(barrier_of_cluster, at_once, size), step
@@ -36,7 +39,7 @@ def on_chip(gpu, journal):
     yield ("broadcast", "ours", "", "", {"bytes": BYTES, "blocks": blocks}, partial(broadcast, cupy, blocks),
            {"GB/s": lambda s: bytes_read / s / 1e9})  # fmt: skip
     products = blocks * THREADS // 32 * 8 * TIMES * 16 * 8
-    for precision, storage in (("float16", "__half"), ("bfloat16", "__nv_bfloat16"), ("tf32", "float")):
+    for precision, storage in STORAGE.items():
         columns = 8 if precision == "tf32" else 16
         yield ("mma", "ours", precision, "", shape, partial(tensor_cores, cupy, blocks, storage),
                {"TFLOP/s": lambda s, n=products * columns: 2 * n / s / 1e12})  # fmt: skip
@@ -46,7 +49,7 @@ def on_chip(gpu, journal):
 
 
 def barrier_of_blocks(cupy, blocks):
-    kernel, given_up = compiled("barrier_of_blocks", True), cupy.zeros(1, np.int32)
+    kernel, given_up = compiled("barrier_of_blocks"), cupy.zeros(1, np.int32)
 
     def call():
         kernel((blocks,), (THREADS,), (np.int32(TIMES), cupy.zeros(1, np.uint32), given_up))
@@ -55,7 +58,7 @@ def barrier_of_blocks(cupy, blocks):
 
 
 def barrier_of_grid(blocks):
-    kernel = compiled("barrier_of_grid", True)
+    kernel = compiled("barrier_of_grid")
     return lambda: kernel((blocks,), (THREADS,), (np.int32(TIMES),))
 
 
@@ -80,10 +83,33 @@ def tensor_cores(cupy, blocks, storage):
     return lambda: kernel((blocks,), (THREADS,), (np.int32(TIMES), sums))
 
 
-def compiled(name, cooperative=False, cluster=1):
-    """The kernel of gpu_micro.cu, by the ways of kernels/cupy_launch.py."""
+COOPERATIVE = ("barrier_of_blocks", "barrier_of_grid")
+OTHERS = (
+    *(f"{name}<{size}>" for name in ("barrier_of_cluster", "to_another_block") for size in CLUSTERS),
+    "broadcast", *(f"tensor_cores<{storage}>" for storage in STORAGE.values()),
+)  # fmt: skip
+
+
+def compiled(name, cluster=1):
+    """The kernel of gpu_micro.cu. All of a kind are compiled together: each alone would take as long."""
     launch = import_module(f"{registry()[0].__name__}.cupy_launch")
-    return launch.kernel(Path(__file__).with_name("gpu_micro.cu"), name, cooperative, cluster=cluster)
+    function = _module(launch, COOPERATIVE if name in COOPERATIVE else OTHERS).get_function(name)
+    if cluster > launch.DEFAULT_CLUSTER:
+        set_attribute(function.kernel.ptr, launch.NON_PORTABLE_CLUSTER, 1)
+    return function
+
+
+@cache
+def _module(launch, names):
+    text = launch.text_of(Path(__file__).with_name("gpu_micro.cu"))
+    return launch.cupy.RawModule(code=text, options=("-std=c++17",), name_expressions=names,
+                                 enable_cooperative_groups=names is COOPERATIVE)  # fmt: skip
+
+
+def set_attribute(function, attribute, value):
+    from cupy_backends.cuda.api import driver
+
+    driver.funcSetAttribute(function, attribute, value)
 
 
 # --- how many clusters run at once ------------------------------------------------------------------------------------
@@ -108,11 +134,13 @@ CLUSTER_DIMENSION = 4    # CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
 
 
 def clusters(size, seconds=None):
-    """The most clusters of so many blocks, with all registers of a multiprocessor each, that the driver has room
-    for."""
+    """The most clusters of so many blocks that the driver has room for, where a block's weights leave none for another
+    block on its multiprocessor."""
     function = compiled(f"barrier_of_cluster<{size}>", cluster=size).kernel
+    set_attribute(function.ptr, SHARED_MEM, WEIGHTS)
     attribute = Attribute(id=CLUSTER_DIMENSION, x=size, y=1, z=1)
-    config = Config(gx=size, gy=1, gz=1, bx=1024, by=1, bz=1, attributes=ctypes.pointer(attribute), n_attributes=1)
+    config = Config(gx=size, gy=1, gz=1, bx=THREADS, by=1, bz=1, shared_mem=WEIGHTS,
+                    attributes=ctypes.pointer(attribute), n_attributes=1)  # fmt: skip
     found, driver = ctypes.c_int(), ctypes.CDLL("libcuda.so.1")
     kernel = ctypes.c_void_p(function.ptr)
     error = driver.cuOccupancyMaxActiveClusters(ctypes.byref(found), kernel, ctypes.byref(config))

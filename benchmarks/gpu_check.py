@@ -7,9 +7,10 @@
 It needs NumPy, CuPy and PyTorch with CUDA, and nothing of the project has to be installed. In dir are then a CSV file
 named after the GPU (its columns: gpu_results.py), log.txt and summary.md. Each measurement is on the disk as soon as it
 is made, the most important first; the same command once more goes on where the last one ended. Exit code: 0, all was
-well; 1, a check failed; 2, there is no GPU.
+well; 1, a check failed, or could not be made in time; 2, there is no GPU.
 
     check    every kernel for a GPU, in every precision, against the plain version on the CPU
+    train    a few steps of ulmfit's three stages, beside the CPU's
     micro    what the GPU can do: copies, products, launches; and the gates beside it
     tests    the tests that are marked `gpu`
     bench    LSTMs of ours beside PyTorch's and cuDNN's
@@ -25,19 +26,25 @@ from functools import partial
 from pathlib import Path
 
 from gpu_cells import SHARES, deadlines
-from gpu_results import CRASHED, Journal, failed, file_name, read, row
+from gpu_results import CRASHED, Journal, end_group, failed, file_name, planned, read, row
 
 PART = [sys.executable, str(Path(__file__).with_name("gpu_part.py"))]
 SILENCE = 60  # seconds without a sign of life, after which a process is taken to hang
 MARGIN = 10  # seconds after a part's deadline: it ends by itself, between two measurements
 LOOK, EVERY = 0.1, 30  # seconds between two looks at a process, and between two summaries
-MOST_STARTS = 12  # of a part's process
+MOST_STARTS, MOST_IDLE = 12, 2  # of a part's process; after it ended between two measurements
+PROBE = 90  # seconds within which the device answers
 
 
 def main(arguments=None, command=PART):
     asked = options(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
-    probe = subprocess.run([*command, "probe"], capture_output=True, text=True)
+    began = time.time()
+    try:
+        probe = subprocess.run([*command, "probe"], capture_output=True, text=True, timeout=PROBE)
+    except subprocess.TimeoutExpired:
+        print(f"gpu-check: nothing can be measured here: the device has not answered for {PROBE} s", file=sys.stderr)
+        return 2
     if probe.returncode:
         reason = (probe.stderr.strip().splitlines() or ["no reason given"])[-1]
         print(f"gpu-check: nothing can be measured here: {reason}", file=sys.stderr)
@@ -52,7 +59,7 @@ def main(arguments=None, command=PART):
     Journal(path, run).write([row("run", "run", about["gpu"], note=json.dumps(about))])
     with open(asked.out / "log.txt", "a", encoding="utf-8") as log:
         say(log, f"{run}: {json.dumps(about)}")
-        until = deadlines(asked.parts, 60 * asked.minutes - MARGIN, time.time())
+        until = deadlines(asked.parts, 60 * asked.minutes - MARGIN, began)
         summary = partial(summarise, path, asked.out, log)
         try:
             for part, deadline in until.items():
@@ -62,7 +69,13 @@ def main(arguments=None, command=PART):
             return 130
         finally:
             summary()
-    return int(any(map(failed, read(path))))
+    return int(not all_was_well(read(path), asked.parts))
+
+
+def all_was_well(rows, parts):
+    """Nothing failed, and every check that there was to be has a result, or a reason why not."""
+    there_are, missing = planned(rows)
+    return not any(map(failed, rows)) and ("check" not in parts or there_are > 0 and missing == 0)
 
 
 def options(arguments):
@@ -99,7 +112,7 @@ def not_of(path, about) -> str | None:
 def go_on(part, command, journal, deadline, log, summary):
     """Start a part's process, and start it anew when it dies or hangs, without what it was doing then."""
     path, doing = journal.path, journal.doing_path
-    command = [*command, part, "--csv", str(path), "--run", journal.run, "--until", f"{deadline:.3f}"]
+    command, idle = [*command, part, "--csv", str(path), "--run", journal.run, "--until", f"{deadline:.3f}"], 0
     for _ in range(MOST_STARTS):
         left = deadline - time.time()
         if left < 1:
@@ -113,9 +126,10 @@ def go_on(part, command, journal, deadline, log, summary):
             return
         was = journal.was_doing()
         say(log, f"{part}: its process {how}" + (f" at {json.dumps(was)}" if was else ""))
-        if was is None or how == LATE:
+        idle += was is None
+        if idle > MOST_IDLE or how == LATE:
             return
-        if was.get("kernel_name"):
+        if was and was.get("kernel_name"):
             was.pop("at")
             Journal(path, journal.run).write([row(part, note=f"{CRASHED} {how}", **was)])
 
@@ -126,7 +140,7 @@ LATE = "was ended when the time was up"
 def watch(command, signs, deadline, log, summary):
     """Run a process -> None when all was well, else what became of it. signs: files that show that it is alive; a
     summary is made now and then, so that there is one whoever ends this."""
-    process, began = subprocess.Popen(command, stdout=log, stderr=log), time.time()
+    process, began = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True), time.time()
     summarised = began
     try:
         while process.poll() is None:
@@ -140,8 +154,7 @@ def watch(command, signs, deadline, log, summary):
                 summary()
                 summarised = time.time()
     finally:
-        process.kill()
-        process.wait()
+        end_group(process)
     return None if process.returncode == 0 else f"ended (exit code {process.returncode})"
 
 

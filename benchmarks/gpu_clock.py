@@ -19,6 +19,13 @@ from workers import Refused
 from minilstm.twins import registry
 
 AWAKE = 0.05  # seconds of work after which the clocks are up
+# The device waits so much longer than the host has needed before, and this on top, but at most so many seconds
+LEAD, REACTION, LONGEST = 1.5, 3e-5, 0.02
+CYCLES = 2.5e9  # a second: more than any GPU's clock has, and so it waits rather longer
+
+
+class Spoilt(Exception):
+    """A graph could not be captured. What the libraries have begun meanwhile may not be ended in this process."""
 
 
 class Gpu:
@@ -39,18 +46,42 @@ class Gpu:
         with self.torch.cuda.stream(self.stream), self.cupy.cuda.ExternalStream(self.stream.cuda_stream):
             yield
 
-    def seconds(self, call, calls) -> list[float]:
-        """Of each call, between two events. Before each the cache is overwritten. The host does not wait between calls:
-        like a training loop it may run ahead, and where it is slower than the GPU that is in the time."""
+    def seconds(self, call, calls, host=None) -> list[float]:
+        """Of each call, between two events: the device's time with a full queue, for everybody alike. Before each the
+        cache is overwritten, and the device waits until the host has queued the whole call, for which it needs `host`
+        seconds, about. Where the device did not wait for long enough, that call does not count, and it waits longer for
+        the next. (All count where none is quick enough: one that itself waits for the device, or fills its queue.)"""
         event = self.torch.cuda.Event
         events = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(calls)]
+        wait, in_time = LEAD * (self.host_seconds(call) if host is None else host) + REACTION, []
         for start, end in events:
             self.scratch.zero_()
+            self.torch.cuda._sleep(round(min(wait, LONGEST) * CYCLES))
             start.record()
             call()
             end.record()
+            in_time.append(not start.query())
+            wait *= 1 if in_time[-1] else 2
         self.wait()
-        return [start.elapsed_time(end) / 1e3 for start, end in events]
+        taken = [start.elapsed_time(end) / 1e3 for start, end in events]
+        return [s for s, good in zip(taken, in_time, strict=True) if good] or taken
+
+    def host_seconds(self, call) -> float:
+        """How long the host takes to queue a call, with nothing before it."""
+        self.wait()
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    def seconds_with_host(self, call, calls) -> list[float]:
+        """Of a call, one after the other and the cache as it is: what a program waits for, be it the GPU or the host
+        that is slower. The mean of all calls."""
+        self.wait()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        self.wait()
+        return [(time.perf_counter() - began) / calls]
 
     def wake(self):
         """Keep the GPU busy until its clocks are up. They fall while it has nothing to do, as when a kernel is compiled
@@ -63,18 +94,21 @@ class Gpu:
 
     def capture(self, call):
         """-> a function that replays what `call` does as one CUDA graph, and what the call returned: the same memory is
-        written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring.)"""
+        written at each replay. (`torch.cuda.graph` besides collects all garbage, which takes longer than measuring; and
+        it forbids other threads to load a kernel meanwhile, as those do that compile.)"""
         for _ in range(3):
             call()
         self.wait()
         graph = self.torch.cuda.CUDAGraph()
         gc.disable()  # what is collected might belong to a graph, too
         try:
-            graph.capture_begin()
+            graph.capture_begin(capture_error_mode="thread_local")
             try:
                 made = call()
             finally:
                 graph.capture_end()  # raises, where the call has spoilt it
+        except Exception as error:
+            raise Spoilt(f"no graph could be made: {type(error).__name__}: {error}") from error
         finally:
             gc.enable()
         return graph.replay, made

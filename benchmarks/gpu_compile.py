@@ -1,9 +1,12 @@
-"""Kernels compiled before they are needed, on all processors at once. CuPy compiles a kernel at its first launch, a
-second or several for each, one after the other; the sizes of a check need some hundred, and its time is limited."""
+"""Kernels compiled before they are needed, on all processors at once, while others are checked or timed. CuPy compiles
+a kernel at its first launch, a second or several for each, and the sizes of a check need some hundred."""
 
 import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
@@ -12,25 +15,60 @@ from gpu_ladder import module, offers, runnable
 from minilstm.recurrence import storage_dtype
 from minilstm.twins import registry
 
+BEAT = 1.0  # seconds between two signs of life
 
-def compile_ahead(gpu, journal, sizes, until):
-    """Compile what a forward and a backward of these sizes, (B, H, precision), will launch. What cannot be compiled is
-    passed over: whoever launches it will hear the reason."""
-    kernels = runnable()
-    wanted = dict.fromkeys(
-        how for B, H, precision in sizes for kernel in kernels if offers(kernel, precision)
-        for how in launched(gpu, kernel.name, B, H, precision)
-    )  # fmt: skip
-    if not wanted:
+
+@contextmanager
+def compiling(gpu, journal, sizes, until):
+    """Within, what a forward and a backward of these sizes, (B, H, precision), will launch is compiled in the
+    background, in this order. -> ready(*sizes), which returns when that is done for some of them, or the time is up.
+
+    What cannot be compiled is passed over: whoever launches it will hear the reason. At the end, what has not begun is
+    left; what has goes on, and so a process that is to end at once has to do so by os._exit.
+    """
+    needed = {size: kernels_of(gpu, *size) for size in dict.fromkeys(sizes)}
+    if not any(needed.values()):
+        yield lambda *_: None
         return
     compiled = import_module(f"{registry()[0].__name__}.cupy_launch").kernel
-    with journal.doing(provider="nvrtc"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        making = [pool.submit(compiled, *how) for how in wanted]
+    alone = threading.Lock()
+
+    def make(how):
         try:
-            for n, _ in enumerate(as_completed(making, timeout=max(0, until - time.time()))):
-                journal.beat(provider="nvrtc", compiled=n + 1, of=len(making))
-        except TimeoutError:
-            pool.shutdown(cancel_futures=True)
+            compiled(*how)
+        except Exception:  # perhaps it is the compiler that could not do several things at once
+            with alone:
+                compiled(*how)
+
+    with journal.doing(provider="nvrtc"):
+        open_compiler(gpu.cupy)
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1))  # one processor is left for whoever is timed
+    making = {how: pool.submit(make, how) for how in dict.fromkeys(how for some in needed.values() for how in some)}
+
+    def ready(*some):
+        missing = {making[how] for size in some for how in needed[size]}
+        with journal.doing(provider="nvrtc"):
+            while missing and time.time() < until:
+                missing = wait_for(missing, timeout=min(BEAT, max(0, until - time.time()))).not_done
+                journal.beat(provider="nvrtc", missing=len(missing))
+
+    try:
+        yield ready
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def open_compiler(cupy):
+    """Compile something tiny. The first compilation of a process loads libraries of NVRTC's, and several at once fail
+    where one of them has not got its own yet. (A template is never taken from CuPy's disk.)"""
+    text = "template <int N> __global__ void nothing() {}"
+    cupy.RawModule(code=text, options=("-std=c++17",), name_expressions=("nothing<0>",)).get_function("nothing<0>")
+
+
+def kernels_of(gpu, B, H, precision):
+    """What every kernel that can run here launches for a size"""
+    return [how for kernel in runnable() if offers(kernel, precision)
+            for how in launched(gpu, kernel.name, B, H, precision)]  # fmt: skip
 
 
 def launched(gpu, name, B, H, precision):

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from gpu_bench import still_there
+from gpu_compile import compiling
 from gpu_ladder import kernels, offers, runnable
-from gpu_results import REFUSED, row
+from gpu_problems import Zeros
+from gpu_results import REFUSED, plan, row
 
 from minilstm import LSTM, LSTMState, to_device, to_numpy
 
@@ -73,7 +75,7 @@ def run(case, kernel, device="cpu", precision="float64", padding=None, keep=True
         past = np.arange(case.T)[:, None] >= lengths
         given["x"][past], given["dy"][past] = padding, -padding
     dtype = np.float64 if precision == "float64" else np.float32
-    layer = LSTM(case.I, case.H, rng=np.random.default_rng(0), dtype=dtype, kernel=kernel,
+    layer = LSTM(case.I, case.H, rng=Zeros(np.random.PCG64()), dtype=dtype, kernel=kernel,
                  precision=None if precision in ("float32", "float64") else precision)  # fmt: skip
     a = {name: None if v is None else to_device(v.astype(dtype), device) for name, v in given.items()}
     layer.params = {name: a[name] for name in layer.params}
@@ -132,19 +134,21 @@ def say_who_is_missing(journal):
 
 def check(gpu, journal, until, cases=None):
     """A row for each kernel, precision and case; in its note what is wrong, if anything is."""
-    for case in cases or CASES:
-        for kernel in runnable():
-            for precision in (p for p in PRECISIONS if offers(kernel, p)):
+    cases = cases or CASES
+    everybody = [(k.name, precision) for k in runnable() for precision in PRECISIONS if offers(k, precision)]
+    plan(journal, "lstm", [case.shape for case in cases], len(everybody))
+    with compiling(gpu, journal, [(c.B, c.H, p) for c in cases for p in PRECISIONS], until) as ready:
+        for case in cases:
+            ready(*((case.B, case.H, precision) for precision in PRECISIONS))
+            for kernel, precision in everybody:
                 about = {"kernel_name": "lstm", "precision": precision, "mode": "check", "shape": case.shape}
-                if journal.measured(**about, provider=kernel.name):
-                    continue
-                if journal.refusal(kernel.name, **about) is not None:
+                if journal.measured(**about, provider=kernel) or journal.refusal(kernel, **about) is not None:
                     continue
                 if time.time() > until:
                     return
-                with journal.doing(provider=kernel.name, **about):
-                    journal.write([checked(gpu, case, kernel.name, precision, about)])
-        gpu.release()
+                with journal.doing(provider=kernel, **about):
+                    journal.write([checked(gpu, case, kernel, precision, about)])
+            gpu.release()
 
 
 def checked(gpu, case, kernel, precision, about):

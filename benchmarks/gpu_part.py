@@ -8,7 +8,9 @@ probe: is there a GPU, and which? The answer is a line of JSON, or the reason on
 
 import argparse
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 
 if __name__ == "__main__":  # of an unpacked tree nothing is installed
@@ -21,7 +23,7 @@ from workers import Refused
 
 def main(arguments=None, device=Gpu):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["probe", "check", "micro", "tests", "bench"])
+    parser.add_argument("part", choices=["probe", "check", "train", "micro", "tests", "bench"])
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--run", default="")
     parser.add_argument("--until", type=float, default=float("inf"), help="seconds since 1970")
@@ -43,6 +45,8 @@ def function(part):
     """(gpu, journal, until) of a part; what one part needs is not imported for the others."""
     if part == "check":
         function = check
+    elif part == "train":
+        from gpu_train import train as function
     elif part == "micro":
         from gpu_micro import micro as function
     elif part == "tests":
@@ -53,20 +57,27 @@ def function(part):
 
 
 def check(gpu, journal, until):
-    """The sizes that are used, the rest of a training step, and sizes that nobody uses."""
+    """The rest of a training step, which is quick, the sizes that are used, and sizes that nobody uses."""
     import gpu_correct
     import gpu_step_correct
-    from gpu_compile import compile_ahead
-
-    def cases(some):
-        compile_ahead(gpu, journal, [(c.B, c.H, p) for c in some for p in gpu_correct.PRECISIONS], until)
-        gpu_correct.check(gpu, journal, until, some)
 
     gpu_correct.say_who_is_missing(journal)
-    cases(gpu_correct.CASES)
     gpu_step_correct.check(gpu, journal, until)
-    cases(list(gpu_correct.odd_cases()))
+    gpu_correct.check(gpu, journal, until, [*gpu_correct.CASES, *gpu_correct.odd_cases()])
+
+
+def ends(function):
+    """Call a function and end the process with what it returns, or says: at once, whatever other threads still do."""
+    code = 1
+    try:
+        code = function()
+    except SystemExit as ended:
+        print(ended, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ends(main)

@@ -1,15 +1,17 @@
 """What `gpu_check` has measured, as rows of a CSV file: each is on the disk at once, and none is lost by what follows.
 
-    part            check, micro, bench or tests; "run" for a row that says what the others with its `run` came from:
-                    its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba, numpy, python, clocks, commit
+    part            check (also of what is trained), train, micro, bench or tests; "run" for a row that says what the
+                    others with its `run` came from: its note is JSON with gpu, driver, cuda, cudnn, torch, cupy, numba,
+                    numpy, python, clocks, commit; "plan": how many checks there are to be of a shape
     kernel_name     what was computed: lstm, recurrence, gates, copy, product, launch, or the name of a check
     provider        who did: a kernel of ours ("cupy", "cupy-v1": a version of its ladder; "cupy-wave4": layers side by
                     side, in 4 pieces), torch, cudnn-standard, ...; "-graph": replayed from a CUDA graph
     precision       float32 (no TF32), tf32, float16, bfloat16 or float64
     mode            inference (nothing kept), full (forward and backward); forward, backward
     shape           JSON: T, B, H, layers; or what the kernel has instead
-    metric          milliseconds, GB/s, TFLOP/s, microseconds, passed (tests); "off by" for a check: the largest error
-                    as a part of what is allowed
+    metric          milliseconds (of the device, with a full queue), "milliseconds with the host" (one call after the
+                    other, until all are done: whichever of the two is slower), GB/s, TFLOP/s, microseconds, passed
+                    (tests); "off by" for a check: the largest error as a part of what is allowed
     y_50 y_20 y_80  median and percentiles of n samples; empty where there are none, and the note says why
     run, timestamp
 """
@@ -20,6 +22,7 @@ import io
 import json
 import os
 import re
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +68,33 @@ def _whole(path):
 def failed(found) -> bool:
     """Does a row say that something is not right? A kernel that refuses a size, as it may, is not wrong."""
     note = found["note"]
-    return found["part"] in ("check", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
+    return found["part"] in ("check", "train", "tests") and note != "" and not note.startswith((REFUSED, UNFINISHED))
+
+
+def plan(journal, kernel_name, shapes, n):
+    """A row for each shape that n checks are planned of it, before the first of them."""
+    about = {"kernel_name": kernel_name, "precision": "", "mode": "check"}
+    journal.write([row("plan", provider="checks", metric="checks", values=[n], shape=shape, **about)
+                   for shape in shapes if not journal.measured(shape=shape, provider="checks", **about)])  # fmt: skip
+
+
+def planned(rows) -> tuple[int, int]:
+    """How many checks were planned, and how many of them have come to nothing: no result, and no reason."""
+    left = {(found["kernel_name"], found["shape"]): int(found["y_50"]) for found in rows if found["part"] == "plan"}
+    there_are = sum(left.values())
+    done = {(found["kernel_name"], found["shape"], found["provider"], found["precision"])
+            for found in rows if found["part"] == "check"}  # fmt: skip
+    for kernel_name, shape, *_ in done:
+        if (kernel_name, shape) in left:
+            left[kernel_name, shape] -= 1
+    return there_are, sum(max(0, n) for n in left.values())
+
+
+def end_group(process):
+    """End a process that was started with a session of its own, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class Journal:

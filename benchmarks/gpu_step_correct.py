@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 from gpu_bench import still_there
-from gpu_results import row
+from gpu_results import plan, row
 
 from minilstm import ASGD, SGD, Adam, Embedding, MaskSource, grad_norm, linear_cross_entropy, to_device, to_numpy
 
@@ -89,6 +89,8 @@ def off_by(name, device, dtype) -> tuple[float, str]:
 
 def check(gpu, journal, until):
     """A row for each function and dtype; in its note what is wrong, if anything is."""
+    for name in CHECKS:
+        plan(journal, name, [{}], len(TOLERANCES))
     for name in CHECKS:
         for dtype in TOLERANCES:
             about = {"kernel_name": name, "precision": dtype, "mode": "check", "shape": {}}

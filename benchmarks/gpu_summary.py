@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from gpu_results import failed
+from gpu_results import failed, planned
 from gpu_rows import fastest, medians, remarks, runs
 from gpu_tables import about, cells_table, gates_table, summary_table, targets_table
 from speed_tables import digits, table
@@ -20,12 +20,15 @@ def summary(rows) -> str:
 
 
 def checks(rows) -> str:
-    """How many were passed, and each that was not."""
-    lines = []
+    """How many of those that were planned were passed, and each that was not."""
+    lines, (there_are, missing) = [], planned(rows)
     for part in ("check", "tests"):
         mine = [row for row in rows if row["part"] == part and (row["y_50"] or failed(row))]
         wrong = list(filter(failed, mine))
-        lines.append(f"- {part}: {len(mine) - len(wrong)} of {len(mine)} are well")
+        of = max(there_are, len(mine)) if part == "check" else len(mine)
+        lines.append(f"- {part}: {len(mine) - len(wrong)} of {of} are well")
+        if part == "check" and missing:
+            lines[-1] += f"; {missing} were not made"
         lines += [f"  - {row['provider']}, {row['precision']}, {row['shape']}: {row['note'][:300]}" for row in wrong]
     return "\n".join(lines)
 
@@ -60,7 +63,7 @@ def waves_table(rows) -> str:
 def left_out(rows) -> str:
     """Why somebody was not timed, and how often that was so."""
     count = {}
-    for row in remarks(rows):
+    for row in (row for row in remarks(rows) if not row["y_50"]):
         reason = row["provider"], row["note"][:200]
         count[reason] = count.get(reason, 0) + 1
     return "\n".join(f"- {provider}, {n} times: {note}" for (provider, note), n in count.items()) or "Nobody."

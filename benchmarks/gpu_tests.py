@@ -38,7 +38,7 @@ def tests(gpu, journal, until):
 
 # A few examples of each, since new sizes are new kernels to be compiled; and what somebody else's package, in the
 # version that is there, warns of is no failure of ours.
-ARGUMENTS = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", "--tb=line", "--hypothesis-profile=gpu"]
+ARGUMENTS = ["-v", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", "--tb=line", "--hypothesis-profile=gpu"]
 
 
 def files():
@@ -69,12 +69,14 @@ def run(arguments, journal, until):
 
 
 def pytest_row(code, output):
-    """The number that passed, and what is to be said if not all did."""
-    passed = [int(n) for n in re.findall(r"(\d+) passed", output)]
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    """The number that passed, and what is to be said if not all did: by the line of each test, since the summary is
+    missing where the time was up."""
+    found = re.findall(r"^(?:(\S+::.*?) )?(PASSED|FAILED|ERROR)\b(?: (.*?)(?: - .*)?$)?", output, re.MULTILINE)
+    passed = sum(how == "PASSED" for _, how, _ in found)
+    failed = list(dict.fromkeys(before or after for before, how, after in found if how != "PASSED"))
     said = {0: "", None: "ended when its time was up", 5: "no test is marked gpu"}.get(code, f"exit code {code}")
     last = (output.strip().splitlines() or [""])[-1]
     note = "; ".join(filter(None, [said, *failed[:5], last if said else ""]))
     if code is None:  # the next time they begin anew
-        return row("tests", "pytest", "pytest", note=note if failed else UNFINISHED + note)
-    return row("tests", "pytest", "pytest", metric="passed", values=passed[-1:], note=note)
+        return row("tests", "pytest", "pytest", note=note if failed else f"{UNFINISHED}{passed} passed; {note}")
+    return row("tests", "pytest", "pytest", metric="passed", values=[passed] if passed else [], note=note)

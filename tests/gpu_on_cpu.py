@@ -36,13 +36,18 @@ class Cpu:
     def working(self):
         yield
 
-    def seconds(self, call, calls):
+    def seconds(self, call, calls, host=None):
         made = []
         for _ in range(calls):
             began = time.perf_counter()
             call()
             made.append(time.perf_counter() - began)
         return made
+
+    def host_seconds(self, call):
+        return self.seconds(call, 1)[0]
+
+    seconds_with_host = seconds
 
     def capture(self, call):
         """A graph writes the same memory at each replay: so what is in it was made once."""

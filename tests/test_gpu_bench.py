@@ -59,7 +59,8 @@ def test_everybody_is_timed_whole_and_in_its_loop(small, journal):
         assert set(timed) == {"plain", "torch", "torch-graph"}
         loops = by_provider(journal.rows, kernel_name="recurrence", mode=mode)
         assert set(loops) == {"plain", "plain-v1"} and all(row["y_50"] for (row,) in loops.values())
-    assert {row["metric"] for row in journal.rows if row["y_50"]} == {"milliseconds"}
+    assert {row["metric"] for row in journal.rows if row["y_50"]} == {
+        "milliseconds", "milliseconds with the host"}  # fmt: skip
     assert {row["shape"] for row in journal.rows} == {json.dumps({"T": 4, "B": 3, "H": 8, "layers": 1})}
     assert all(float(row["y_20"]) <= float(row["y_50"]) <= float(row["y_80"]) for row in journal.rows if row["y_50"])
     assert journal.was_doing() is None
@@ -90,7 +91,8 @@ def test_who_is_wrong_or_fails_is_not_timed_and_the_others_are(small, journal):
     with gpu_on_cpu.kernels("plain", "wrong", "wrong-back", "raises") as gpu:
         small("gpu_bench").bench(gpu, journal, soon())
     for mode, right in (("full", {"plain"}), ("inference", {"plain", "wrong-back"})):
-        rows = by_provider(journal.rows, kernel_name="lstm", mode=mode)
+        once = [row for row in journal.rows if row["metric"] != "milliseconds with the host"]
+        rows = by_provider(once, kernel_name="lstm", mode=mode)
         assert {name for name, (row,) in rows.items() if row["y_50"] and "torch" not in name} == right
         assert "is off by" in rows["wrong"][0]["note"]
         assert rows["raises"][0]["note"] == "RuntimeError: no such launch"
@@ -119,15 +121,17 @@ def test_when_the_time_is_up_nothing_is_begun(small, journal):
         for part, function in (("gpu_bench", "bench"), ("gpu_micro", "micro"), ("gpu_correct", "check"),
                                ("gpu_step_correct", "check")):  # fmt: skip
             getattr(small(part), function)(gpu, journal, time.time() - 1)
-    assert journal.rows == []
+    assert {row["part"] for row in journal.rows} == {"plan"}
+    there_are, missing = small("gpu_results").planned(journal.rows)
+    assert there_are == missing > 0
 
 
 def test_who_fails_while_he_is_timed_is_left_out_and_the_others_stay(small, journal):
     class Tired(gpu_on_cpu.Cpu):
-        def seconds(self, call, calls):
+        def seconds(self, call, calls, host=None):
             if "Torch" in repr(call) and self.captured:
                 raise RuntimeError("an illegal memory access")
-            return super().seconds(call, calls)
+            return super().seconds(call, calls, host)
 
     with gpu_on_cpu.kernels("plain") as gpu:
         small("gpu_bench").bench(Tired(gpu.cupy), journal, soon())
@@ -150,10 +154,53 @@ def test_turns_last_as_long_as_they_should_and_the_first_calls_do_not_count(smal
     bench, log = small("gpu_bench"), []
     monkeypatch.setattr(bench, "TURN", 0.5)
     monkeypatch.setattr(bench, "MOST_CALLS", 20)
-    gpu = SimpleNamespace(seconds=lambda call, calls: log.append(calls) or [0.1] * calls)
-    turn = bench.turns(gpu, journal, "a", SimpleNamespace(call=None), {})
+    gpu = SimpleNamespace(seconds=lambda call, calls, host: log.append((calls, host)) or [0.1] * calls,
+                          host_seconds=lambda call: log.append("host") or 0.3)  # fmt: skip
+    turn = bench.turns(gpu, journal, "a", SimpleNamespace(call=lambda: log.append("call")), {})
     assert turn() == turn() == [0.1] * 5
-    assert log == [2, 1, 5, 5]
+    assert log == ["call", "host", (1, 0.3), (5, 0.3), (5, 0.3)]
+
+
+def test_who_is_far_behind_after_a_round_is_not_asked_again(small, monkeypatch):
+    bench, asked = small("gpu_bench"), []
+    monkeypatch.setattr(bench, "ROUNDS", 4)
+    speeds = {"graph": 1.0, "cupy": 2.9, "cluster": 3.1, "torch": 10.0, "cudnn-standard": 31.0}
+    seconds = bench.in_rounds({name: lambda name=name: asked.append(name) or [speeds[name]] for name in speeds})
+    assert {name: len(taken) for name, taken in seconds.items()} == {
+        "graph": 4, "cupy": 4, "cluster": 1, "torch": 4, "cudnn-standard": 1}  # fmt: skip
+
+
+def test_everybody_is_made_once_a_cell(small, journal, monkeypatch):
+    bench, made = small("gpu_bench"), []
+
+    class Stack(bench.Stack):
+        def __init__(self, *given):
+            made.append(given[3])
+            super().__init__(*given)
+
+    monkeypatch.setattr(bench, "Stack", Stack)
+    with gpu_on_cpu.kernels("plain") as gpu:
+        bench.bench(gpu, journal, soon())
+    assert made == ["plain"]
+    whole = by_provider(journal.rows, kernel_name="lstm", metric="milliseconds with the host")
+    assert set(whole) == {"plain", "torch", "torch-graph"} and {len(rows) for rows in whole.values()} == {2}
+
+
+@pytest.mark.parametrize("off_by, note, timed", [
+    (1.05, "dx is off by 1.05 times what is allowed", True), (11, "dx is off by 11 times what is allowed", False),
+    (0.5, "two runs differ: y", False), (1e9, "y is off by inf times what is allowed", False),
+    (None, "its process ended (exit code 9)", False),
+])  # fmt: skip
+def test_who_is_slightly_inexact_is_timed_with_a_remark(off_by, note, timed, small, journal, script):
+    about = {"kernel_name": "lstm", "provider": "plain", "precision": "float32", "mode": "check"}
+    values = [] if off_by is None else [off_by]
+    journal.write([script("gpu_results").row("check", metric="off by", values=values, note=note, **about)])
+    with gpu_on_cpu.kernels("plain") as gpu:
+        small("gpu_bench").bench(gpu, journal, soon())
+    mine = by_provider(journal.rows, part="bench", kernel_name="recurrence")["plain"]
+    assert [(bool(row["y_50"]), row["note"]) for row in mine] == [
+        (timed, f"its check: {note}" if timed else f"its check failed: {note}")] * 2  # fmt: skip
+    assert ("plain" in script("gpu_summary").left_out(journal.rows)) == (not timed)
 
 
 @pytest.mark.parametrize("layers, B, H, precision, there", [
@@ -175,9 +222,12 @@ def test_a_kernel_that_is_right_passes_in_every_precision_it_offers(small, journ
     cases = small("gpu_correct").CASES[:3]
     with gpu_on_cpu.kernels("plain") as gpu:
         small("gpu_correct").check(gpu, journal, soon(), cases)
-    assert {row["precision"] for row in journal.rows} == {"float32", "float64", "float16"}
-    assert len(journal.rows) == 9 and not any(row["note"] for row in journal.rows)
-    assert all(0 <= float(row["y_50"]) <= 1 for row in journal.rows)
+    made = [row for row in journal.rows if row["part"] == "check"]
+    assert {row["precision"] for row in made} == {"float32", "float64", "float16"}
+    assert len(made) == 9 and not any(row["note"] for row in made)
+    assert all(0 <= float(row["y_50"]) <= 1 for row in made)
+    assert small("gpu_results").planned(journal.rows) == (9, 0)
+    assert small("gpu_results").planned([row for row in journal.rows if row not in made[:2]]) == (9, 2)
 
 
 @pytest.mark.parametrize("fault, said", [
@@ -188,8 +238,9 @@ def test_a_kernel_with_a_fault_does_not_pass(fault, said, small, journal):
     correct = small("gpu_correct")
     with gpu_on_cpu.kernels(fault) as gpu:
         correct.check(gpu, journal, soon(), [correct.Case(7, 3, 5, 5, True, True)])
-    assert all(said in row["note"] for row in journal.rows if row["precision"] == "float32")
-    assert small("gpu_bench").failed_check(journal, fault, "float32") == journal.rows[0]["note"]
+    made = [row for row in journal.rows if row["part"] == "check"]
+    assert all(said in row["note"] for row in made if row["precision"] == "float32")
+    assert small("gpu_bench").failed_check(journal, fault, "float32") == made[0]["note"]
     assert small("gpu_bench").failed_check(journal, "another", "float32") is None
 
 
@@ -268,7 +319,7 @@ def test_a_twin_that_is_wrong_does_not_pass(small, journal, monkeypatch):
     with gpu_on_cpu.kernels("plain") as gpu:
         gpu.kind = "cpu"
         steps.check(gpu, journal, soon())
-    assert ["norm is off by" in row["note"] for row in journal.rows] == [True, True]
+    assert ["norm is off by" in row["note"] for row in journal.rows if row["part"] == "check"] == [True, True]
 
 
 # --- micro
@@ -288,7 +339,7 @@ def test_the_ceilings_and_the_gates_of_every_version(small, journal):
 
 def test_rates_are_of_the_bytes_and_the_time(small, journal):
     with gpu_on_cpu.kernels("plain") as gpu:
-        gpu.seconds = lambda call, calls: [(call(), 2.0)[1] for _ in range(calls)]
+        gpu.seconds = lambda call, calls, host=None: [(call(), 2.0)[1] for _ in range(calls)]
         small("gpu_micro").micro(gpu, journal, soon())
     rate = {(row["kernel_name"], row["mode"], row["shape"], row["metric"], row["precision"]): float(row["y_50"])
             for row in journal.rows if row["provider"] in ("torch", "plain")}  # fmt: skip
@@ -325,11 +376,11 @@ def test_the_bytes_of_a_step_are_those_of_the_arrays_it_is_given(small):
 
 
 @pytest.mark.parametrize("code, output, passed, said", [
-    (0, "..\n2 passed, 3 skipped in 1s\n", "2", ""),
-    (1, "FAILED tests/a.py::b\nERROR tests/c.py\n1 failed, 7 passed in 2s\n", "7",
-     "exit code 1; tests/a.py::b; tests/c.py; 1 failed, 7 passed in 2s"),
-    (None, "FAILED tests/a.py::b\n1 failed in 2s", "", "ended when its time was up; tests/a.py::b; 1 failed in 2s"),
-    (None, "..\n2 passed in 3s", "", "unfinished: ended when its time was up; 2 passed in 3s"),
+    (0, "a.py::b PASSED [ 50%]\na.py::c[x y] PASSED [100%]\n2 passed, 3 skipped in 1s\n", "2", ""),
+    (1, "a.py::b[x y] FAILED [ 50%]\na.py::d PASSED\nFAILED a.py::b[x y] - no\nERROR c.py\n1 failed in 2s\n", "1",
+     "exit code 1; a.py::b[x y]; c.py; 1 failed in 2s"),
+    (None, "a.py::b FAILED [ 50%]\na.py::c ", "", "ended when its time was up; a.py::b; a.py::c"),
+    (None, "a.py::b PASSED [ 50%]\na.py::c ", "", "unfinished: 1 passed; ended when its time was up; a.py::c"),
     (5, "no tests ran in 0.1s", "", "no test is marked gpu; "),
 ])  # fmt: skip
 def test_what_pytest_says_becomes_a_row(code, output, passed, said, script):
@@ -344,11 +395,32 @@ def test_pytest_runs_in_an_unpacked_tree_and_is_ended_in_time(script, journal, t
     code = "import minilstm_kernels, time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
     (tmp_path / "test_some.py").write_text(code)
     (tmp_path / "none.ini").write_text("[pytest]\n")
-    arguments = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "none.ini"), str(tmp_path)]
+    arguments = ["-v", "-p", "no:cacheprovider", "-c", str(tmp_path / "none.ini"), str(tmp_path)]
     code, output = tests.run([*arguments, "-k", "quick"], journal, soon())
     assert (code, tests.pytest_row(code, output)["y_50"]) == (0, "1")
     code, output = tests.run(arguments, journal, time.time() + 4)
     assert code is None and journal.was_doing() is None and "1 passed" in output  # it could say how far it came
+    assert tests.ARGUMENTS[0] == "-v"
+
+
+def test_what_a_device_can_do_is_measured_in_the_order_of_the_targets(small, journal, monkeypatch):
+    micro, order = small("gpu_micro"), []
+    for name in ("copy", "products", "launches", "on_chip", "gates"):
+        monkeypatch.setattr(micro, name, lambda gpu, journal, name=name: order.append(name) or ())
+    with gpu_on_cpu.kernels("plain") as gpu:
+        micro.micro(gpu, journal, soon())
+    assert order == ["copy", "gates", "on_chip", "products", "launches"]
+
+
+def test_a_graph_that_cannot_be_captured_ends_the_process_at_that_contender(small, journal):
+    """The next one goes on without him."""
+    class Spoils(gpu_on_cpu.Cpu):
+        def capture(self, call):
+            raise small("gpu_clock").Spoilt("no graph could be made")
+
+    with gpu_on_cpu.kernels("plain") as gpu, pytest.raises(SystemExit, match="no graph could be made"):
+        small("gpu_bench").bench(Spoils(gpu.cupy), journal, soon())
+    assert journal.was_doing()["provider"] == "torch-graph"
 
 
 def test_the_tests_for_a_gpu_are_found_and_hardly_any_examples_drawn(script):
@@ -368,4 +440,4 @@ def test_without_pytest_there_are_checks_instead(script, journal, monkeypatch):
     with gpu_on_cpu.kernels("plain") as gpu:
         tests.tests(gpu, journal, soon())
     assert journal.rows[0]["note"] == "refused: pytest and hypothesis not installed"
-    assert [row["part"] for row in journal.rows] == ["tests", "check", "check", "check"]
+    assert [row["part"] for row in journal.rows] == ["tests", "plan", "check", "check", "check"]

@@ -29,11 +29,16 @@ def gpu(log, script, monkeypatch):
         def record(self):
             log.append(("record", self.n))
 
+        def query(self):
+            log.append(("query", self.n))
+            return ("begun", self.n) in log
+
         def elapsed_time(self, end):
             return 1000.0 * self.n + end.n
 
     class Graph:
-        def capture_begin(self):
+        def capture_begin(self, capture_error_mode):
+            assert capture_error_mode == "thread_local"
             log.append("begin")
 
         def capture_end(self):
@@ -51,7 +56,7 @@ def gpu(log, script, monkeypatch):
     cuda = SimpleNamespace(
         is_available=lambda: True, Stream=lambda: SimpleNamespace(cuda_stream=99), Event=Event, CUDAGraph=Graph,
         get_device_properties=lambda n: SimpleNamespace(L2_cache_size=50 * 2**20),
-        synchronize=lambda: log.append("wait"),
+        synchronize=lambda: log.append("wait"), _sleep=lambda cycles: log.append(("sleep", cycles)),
         stream=lambda s: on(s.cuda_stream, "torch"), empty_cache=lambda: log.append("empty"),
     )  # fmt: skip
     torch = SimpleNamespace(cuda=cuda, uint8="uint8", empty=lambda n, **_: log.append(("scratch", n)) or scratch)
@@ -67,9 +72,28 @@ def gpu(log, script, monkeypatch):
 def test_a_call_stands_between_its_two_events_and_behind_an_emptied_cache(gpu, log):
     assert log == [("scratch", 100 * 2**20)]
     log.clear()
-    assert gpu.seconds(lambda: log.append("call"), 2) == [0.001, 2.003]
-    assert log == ["event"] * 4 + ["flush", ("record", 0), "call", ("record", 1),
-                                   "flush", ("record", 2), "call", ("record", 3), "wait"]  # fmt: skip
+    assert gpu.seconds(lambda: log.append("call"), 2, 0.001) == [0.001, 2.003]
+    sleep = ("sleep", round((1.5e-3 + 3e-5) * 2.5e9))
+    first = ["flush", sleep, ("record", 0), "call", ("record", 1), ("query", 0)]
+    second = ["flush", sleep, ("record", 2), "call", ("record", 3), ("query", 2)]
+    assert log == ["event"] * 4 + first + second + ["wait"]
+
+
+def test_the_device_waits_longer_where_the_host_was_too_slow_and_such_a_call_does_not_count(gpu, log, monkeypatch):
+    log.clear()
+    log.append(("begun", 0))
+    assert gpu.seconds(lambda: None, 2, 0.001) == [2.003]
+    first, second = (entry[1] for entry in log if entry[0] == "sleep")
+    assert second == pytest.approx(2 * first)
+    log.extend(("begun", n) for n in range(0, 20, 2))
+    assert len(gpu.seconds(lambda: None, 6, 0.001)) == 6  # nobody can be quick enough for that one
+    assert max(entry[1] for entry in log if entry[0] == "sleep") == round(0.02 * 2.5e9)
+
+
+def test_what_the_host_needs_is_measured_with_an_empty_queue(gpu, log):
+    log.clear()
+    assert 0.02 <= gpu.host_seconds(lambda: time.sleep(0.02)) < 1 and log == ["wait"]
+    assert 0.02 <= gpu.seconds_with_host(lambda: time.sleep(0.02), 3)[0] < 1 and log == ["wait"] * 3
 
 
 def test_it_is_kept_busy_until_its_clocks_are_up(gpu, log, script, monkeypatch):
@@ -94,7 +118,7 @@ def test_a_graph_is_captured_after_a_warm_up_and_replayed(gpu, log):
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["", "and cannot even be ended"])
-def test_a_capture_that_fails_is_ended(spoilt, gpu, log):
+def test_a_capture_that_fails_is_ended(spoilt, gpu, log, script):
     def end():
         log.append("end")
         if spoilt:
@@ -102,7 +126,7 @@ def test_a_capture_that_fails_is_ended(spoilt, gpu, log):
 
     gpu.torch.cuda.CUDAGraph.capture_end = staticmethod(lambda *_: end())
     calls = iter([1, 2, 3])
-    with pytest.raises(RuntimeError if spoilt else StopIteration):
+    with pytest.raises(script("gpu_clock").Spoilt, match="capture invalidated" if spoilt else "StopIteration"):
         gpu.capture(lambda: next(calls))
     assert log[-2:] == ["begin", "end"]
     import gc

@@ -95,11 +95,36 @@ def test_a_process_that_dies_again_and_again_is_not_started_for_ever(check, part
     assert set(measured(script, tmp_path)) == {"k0", "k1", "k2"}
 
 
-def test_a_process_that_dies_between_two_measurements_is_given_up(check, tmp_path, script):
+def test_a_process_that_dies_between_two_measurements_is_given_up_in_the_end(check, tmp_path, script):
     file = tmp_path / "part.py"
     file.write_text(f"import sys\nif sys.argv[1] != 'probe':\n    sys.exit(3)\nprint({json.dumps(ABOUT)!r})\n")
     check.main(["--out", str(tmp_path), "--parts", "bench"], [sys.executable, str(file)])
-    assert (tmp_path / "log.txt").read_text().count("its process ended (exit code 3)") == 1
+    assert (tmp_path / "log.txt").read_text().count("its process ended (exit code 3)") == 3
+
+
+def test_what_a_part_has_started_ends_with_it(check, part, tmp_path):
+    does = (f"import subprocess; other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+            f"open({str(tmp_path / 'pid')!r}, 'w').write(str(other.pid)); sys.exit()")  # fmt: skip
+    check.main(["--out", str(tmp_path), "--parts", "bench"], part(("a", does)))
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_a_device_that_does_not_answer_is_not_waited_for(check, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check, "PROBE", 0.5)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert check.main(["--out", str(tmp_path), "--parts", "bench"], command) == 2
+    assert "the device has not answered for 0.5 s" in capsys.readouterr().err
+
+
+def test_the_time_of_the_probe_counts(check, part, tmp_path, monkeypatch):
+    began, given = time.time(), []
+    monkeypatch.setattr(check, "deadlines", lambda parts, seconds, since: given.append(since) or {})
+    command = part(("a", ""))
+    file = Path(command[1])
+    file.write_text("import time\ntime.sleep(0.5)\n" + file.read_text())
+    check.main(["--out", str(tmp_path), "--parts", "bench"], command)
+    assert began <= given[0] < began + 0.4
 
 
 def test_the_time_is_kept_and_what_was_measured_stays(check, part, tmp_path, script):
@@ -162,13 +187,43 @@ def test_the_exit_code_says_whether_all_was_right(part_of, note, code, check, pa
     assert check.main(["--out", str(tmp_path), "--parts", "bench"], part(("a", does))) == code
 
 
+@pytest.mark.parametrize("planned, made, code, said", [
+    (2, "1.0", 0, "2 of 2 are well"), (3, "1.0", 1, "2 of 3 are well; 1 were not made"), (None, "1.0", 1, ""),
+    (2, "", 0, "0 of 2 are well"),
+], ids=["all", "one is missing", "nothing was planned", "refused"])  # fmt: skip
+def test_a_check_that_was_planned_and_not_made_is_not_well(planned, made, code, said, check, part, tmp_path):
+    about = "kernel_name='lstm', mode='check', shape={'B': 3}"
+    about += f", values={[float(made)] if made else []}, note={'' if made else 'refused: too large'!r}"
+    does = "; ".join(f"journal.write([row('check', provider={name!r}, {about})])" for name in "xy")
+    if planned:
+        does = f"from gpu_results import plan; plan(journal, 'lstm', [{{'B': 3}}], {planned}); " + does
+    command = part(("a", does + "; sys.exit()"))
+    assert check.main(["--out", str(tmp_path), "--parts", "check"], command) == code
+    assert said in (tmp_path / "summary.md").read_text()
+
+
+def test_a_part_ends_at_once_whatever_its_threads_still_do():
+    code = f"""if True:
+        import sys, time
+        from concurrent.futures import ThreadPoolExecutor
+        sys.path[:0] = [{str(ROOT / "benchmarks")!r}, {str(ROOT)!r}]
+        import gpu_part
+        def part():
+            ThreadPoolExecutor(1).submit(time.sleep, 60)
+            raise SystemExit("the device does not answer")
+        gpu_part.ends(part)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1 and done.stderr == "the device does not answer\n"
+
+
 def test_checks_in_the_place_of_pytest_are_no_failure(check, part, tmp_path):
     does = "journal.write([row('tests', 'pytest', 'pytest', note='refused: pytest not installed')])"
     assert check.main(["--out", str(tmp_path), "--parts", "tests"], part(("a", does))) == 0
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--parts", "bench,chek"], "check, micro, tests, bench are known, not 'chek'"),
+    (["--parts", "bench,chek"], "check, train, micro, tests, bench are known, not 'chek'"),
     (["--minutes", "0.01"], "--minutes: expected more than"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_said_before_anything_is(arguments, said, check, tmp_path, capsys):
@@ -179,7 +234,7 @@ def test_what_cannot_be_done_is_said_before_anything_is(arguments, said, check, 
 
 def test_parts_are_done_in_their_order_however_they_are_named(check):
     assert check.parts("bench,check") == ["check", "bench"]
-    assert check.options(["--out", "o"]).parts == ["check", "micro", "tests", "bench"]
+    assert check.options(["--out", "o"]).parts == ["check", "train", "micro", "tests", "bench"]
 
 
 # --- as it is
@@ -205,9 +260,9 @@ for name in ("yaml", "rich", "typer", "safetensors", "pooch", "threadpoolctl", "
 sys.path[:0] = [{root!r} + "/benchmarks", {root!r}]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 import gpu_check, gpu_part, gpu_summary
-for part in ("check", "micro", "tests", "bench"):
+for part in ("check", "train", "micro", "tests", "bench"):
     gpu_part.function(part)
-import gpu_correct, gpu_step_correct, gpu_ladder
+import gpu_correct, gpu_step_correct, gpu_ladder, gpu_train
 assert gpu_ladder.kernels() and not gpu_ladder.runnable()
 print(gpu_summary.summary([])[:3], sys.modules["minilstm_kernels"].__file__)
 """

@@ -166,7 +166,7 @@ def test_every_measurement_runs_and_every_number_is_a_rate(gpu, monkeypatch):
 def test_the_kernels_do_what_they_say(gpu):
     cupy = gpu.cupy
     counter, given_up = cupy.zeros(1, np.uint32), cupy.zeros(1, np.int32)
-    kernel = gpu_barriers.compiled("barrier_of_blocks", True)
+    kernel = gpu_barriers.compiled("barrier_of_blocks")
     kernel((5,), (32,), (np.int32(7), counter, given_up))
     assert int(counter[0]) == 35 and not int(given_up[0])
     end = cupy.zeros(512, np.int32)
@@ -181,6 +181,34 @@ def test_the_kernels_do_what_they_say(gpu):
     assert (sums.get() == 3 * 8 * 4 * 16).all()
     gpu_barriers.compiled("tensor_cores<float>")((1,), (32,), (np.int32(3), sums))
     assert (sums.get() == 3 * 8 * 4 * 8).all()
+
+
+def test_a_cluster_counts_with_the_weights_that_its_blocks_keep(monkeypatch):
+    """So that no two blocks are on one multiprocessor."""
+    asked = {}
+
+    class Driver:
+        def cuOccupancyMaxActiveClusters(self, found, kernel, config):
+            asked.update(threads=config._obj.bx, shared=config._obj.shared_mem, size=config._obj.attributes[0].x)
+            found._obj.value = 8
+            return 0
+
+    function = type("F", (), {"kernel": type("K", (), {"ptr": 5})})
+    monkeypatch.setattr(gpu_barriers, "compiled", lambda name, cluster: function)
+    monkeypatch.setattr(gpu_barriers, "set_attribute", lambda *given: asked.update(given=given))
+    monkeypatch.setattr(gpu_barriers.ctypes, "CDLL", lambda name: Driver())
+    assert gpu_barriers.clusters(16) == 8
+    assert asked == {"threads": 256, "shared": 200 * 1024, "size": 16, "given": (5, 8, 200 * 1024)}
+
+
+@cuda_on_cpu.needs_gxx
+def test_kernels_of_a_kind_are_compiled_together(gpu, monkeypatch):
+    made, RawModule = [], gpu.cupy.RawModule
+    monkeypatch.setattr(gpu.cupy, "RawModule", lambda **how: made.append(how["name_expressions"]) or RawModule(**how),
+                        raising=False)  # fmt: skip
+    for name in (*gpu_barriers.COOPERATIVE, *gpu_barriers.OTHERS):
+        gpu_barriers.compiled(name)
+    assert made == [gpu_barriers.COOPERATIVE, gpu_barriers.OTHERS]
 
 
 def test_where_the_kernels_are_not_there_nothing_is_measured(monkeypatch):
