@@ -142,7 +142,6 @@ template <class S, class Share> struct Product<S, Share, 1> {
       piece.of[n] = __ldcg(reinterpret_cast<const uint4*>(vectors + n * Share::COLUMNS + threadIdx.x % LANES * V));
     return piece;
   }
-  __device__ static Piece as_factors(const Piece& piece) { return piece; }
   __device__ void add(int below, const uint4& weights, const Piece& piece) {
     const auto& w = reinterpret_cast<const Pack<S, V>&>(weights);
 #pragma unroll
@@ -189,9 +188,6 @@ template <class S, class Share, int VERSION> struct Product {
     return piece;
   }
   static_assert(Share::ROWS <= 8 || Share::ROWS % 16 == 0, "no tile with rows that there are not, but half of one");
-  __device__ static Piece as_factors(const Piece& piece) {
-    return {factors<VERSION>(piece.low), Share::ROWS > 8 ? factors<VERSION>(piece.high) : piece.high};
-  }
   __device__ void add(int below, const uint4& w, const Piece& piece) {
     add_product<S, VERSION>(sums[below], sums[below], piece.low, piece.high, w);
   }
@@ -231,7 +227,11 @@ __device__ void multiply(const Weights<S, Share>& weights, const S* vectors, ari
     P product;
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk++) {
-      const typename P::Piece piece = P::as_factors(ahead[0]);    // not before: it would be waited for
+      typename P::Piece piece = ahead[0];
+      if constexpr (Share::VERSION > 2) {    // not before: it would be waited for
+        piece.low = factors<Share::VERSION>(piece.low);
+        if (Share::ROWS > 8) piece.high = factors<Share::VERSION>(piece.high);
+      }
       move_up(), read(tile, chunk + AHEAD);
 #pragma unroll
       for (int below = 0; below < Share::TALL; below++) product.add(below, weights(chunk, below), piece);

@@ -42,9 +42,6 @@ __device__ inline unsigned pair_of_bfloat16(float first, float second) {
 using on_cpu::mma, on_cpu::to_tf32, on_cpu::pair_of_bfloat16;
 #endif
 
-__device__ inline float first_of(unsigned pair) { return __uint_as_float(pair << 16); }
-__device__ inline float second_of(unsigned pair) { return __uint_as_float(pair & 0xffff0000); }
-
 // Numbers as they are stored -> as factors: of four that fill 16 bytes come 16 others in versions 3 and 4.
 template <int VERSION, class Four> __device__ Four factors(const Four& numbers) {
   if constexpr (VERSION < 3) {
@@ -56,6 +53,8 @@ template <int VERSION, class Four> __device__ Four factors(const Four& numbers) 
     if constexpr (VERSION == 3) {
       made = {to_tf32(a), to_tf32(b), to_tf32(c), to_tf32(d)};
     } else {
+      const auto first_of = [](unsigned pair) { return __uint_as_float(pair << 16); };
+      const auto second_of = [](unsigned pair) { return __uint_as_float(pair & 0xffff0000); };
       made.x = pair_of_bfloat16(a, b), made.y = pair_of_bfloat16(c, d);
       made.z = pair_of_bfloat16(a - first_of(made.x), b - second_of(made.x));
       made.w = pair_of_bfloat16(c - first_of(made.y), d - second_of(made.y));

@@ -56,6 +56,31 @@ def same(found, wanted, tolerance):
 # --- everybody
 
 
+@pytest.mark.parametrize("everybody", ["of_the_layer", "of_the_loop"])
+def test_who_is_nearly_as_exact_stands_beside_float32_as_what_he_is(gpu, cell, everybody, script, monkeypatch):
+    bench, ladder = script("gpu_bench"), script("gpu_ladder")
+    (kernel,) = ladder.runnable()
+    monkeypatch.setattr(bench, "runnable", lambda: [kernel._replace(precisions=("tf32", "bfloat16x3"))])
+    monkeypatch.setattr(ladder.module("plain"), "VERSIONS", {"tf32": 3, "bfloat16x3": 4}, raising=False)
+    for precision in ("float32", "tf32"):
+        found = {c.provider: c for c in getattr(bench, everybody)(cell(precision=precision))}
+        assert "plain" in found and ("plain-bfloat16x3" in found) == (precision == "float32")
+        if precision == "float32":
+            near = found["plain-bfloat16x3"]
+            assert (near.kernel, near.precision) == ("plain", "bfloat16x3")
+            assert near.args == (("plain", {"version": 4}) if everybody == "of_the_loop"
+                                 else ("plain", None, np.float32, "bfloat16x3"))  # fmt: skip
+    assert ladder.products("plain", "tf32") == {"version": 3} and ladder.products("plain", "float32") == {}
+
+
+def test_a_loop_in_tf32_is_that_version(gpu, cell, script, monkeypatch):
+    ladder, cell = script("gpu_ladder"), cell(precision="tf32")
+    monkeypatch.setattr(ladder.module("plain"), "VERSIONS", {"tf32": 3}, raising=False)
+    given = script("gpu_problems").problem(cell)
+    assert ladder.Loop(gpu, cell, given, "plain", {}).options == {"version": 3}
+    assert ladder.Loop(gpu, cell, given, "reference", {}).options == {}
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layers, wavefront", [(1, None), (3, None), (3, 2)])
 def test_ours_and_the_expected_are_the_plain_stack(gpu, cell, layers, wavefront, mode, script):
