@@ -78,5 +78,12 @@ def test_a_stage_that_fails_does_not_stop_the_next_one(train, script, monkeypatc
     assert [row["note"] for row in train("cuda")] == ["RuntimeError: no such launch"] * 3
 
 
+def test_nothing_is_compiled_for_the_cpu(train, monkeypatch):
+    asked = []
+    monkeypatch.setattr(minilstm_kernels, "load", lambda name: asked.append(name) or 1 / 0)
+    train("cpu")
+    assert asked == [] and {k.device for k in minilstm_kernels.IMPLEMENTATIONS} == {"cpu", "cuda"}
+
+
 def test_when_the_time_is_up_nothing_is_trained(train):
     assert train("cpu", until=time.time() - 1) == []
