@@ -84,9 +84,10 @@ class Torch:
     `lean` takes what PyTorch offers those who look for it: a cross-entropy in chunks and a fused Adam.
     """
 
-    def __init__(self, lean, T, B, V, size, updates=1):
+    def __init__(self, lean, T, B, V, size, updates=1, device="cpu"):
         import torch
 
+        self.device = device
         self.torch, self.lean, self.problem, self.recipe = torch, lean, (T, B, V, size), recipe_for(T, B)
         self.batches, self.updates, self.steps = text(T, B, V), updates, None
 
@@ -94,19 +95,20 @@ class Torch:
         """A model and its optimiser, at the beginning."""
         torch, recipe = self.torch, self.recipe
         self.dropouts, self.carry = dropouts, None
-        self.params = {n: torch.from_numpy(p.copy()).requires_grad_() for n, p in weights(*self.problem).items()}
+        given = weights(*self.problem).items()
+        self.params = {n: torch.from_numpy(p.copy()).to(self.device).requires_grad_() for n, p in given}
         fused = {"fused": True} if self.lean else {}
         self.optimizer = torch.optim.Adam(
             self.params.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, **fused
         )
 
     def mask(self, p, *shape):
-        return self.torch.empty(shape).bernoulli_(1 - p).div_(1 - p)
+        return self.torch.empty(shape, device=self.device).bernoulli_(1 - p).div_(1 - p)
 
     def loss(self, step):
         """The loss of a window, penalties and all; the LSTM's states go on from the last one, without gradient."""
         torch, p, drop, F = self.torch, self.params, self.dropouts, self.torch.nn.functional
-        ids, targets = (torch.from_numpy(a.astype(np.int64)) for a in self.batches[step][:2])
+        ids, targets = (torch.from_numpy(a.astype(np.int64)).to(self.device) for a in self.batches[step][:2])
         B, n_layers = ids.shape[1], self.problem[3]["layers"]
         y = F.embedding(ids, p["encoder.embedding.weight"])  # (T, B, E)
         if drop.embedding:
@@ -121,7 +123,7 @@ class Torch:
                 y = y * self.mask(dropout, 1, B, y.shape[2])  # locked over time
             if drop.weight:
                 weight_hh = F.dropout(weight_hh, drop.weight)
-            zero = torch.zeros(1, B, weight_hh.shape[1])
+            zero = torch.zeros(1, B, weight_hh.shape[1], device=self.device)
             state = self.carry[n] if self.carry else (zero, zero)
             parameters = [weight_ih, weight_hh, bias_ih, bias_hh]  # nn.LSTM calls the same function with its own
             y, h, c = torch.lstm(y, state, parameters, True, 1, 0.0, True, False, False)

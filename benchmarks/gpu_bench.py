@@ -14,6 +14,7 @@ from gpu_compile import compiling
 from gpu_cudnn import ALGORITHMS
 from gpu_cudnn_lstm import CudnnLSTM
 from gpu_ladder import Loop, arrangements, offers, products, runnable, versions
+from gpu_lm import language_model
 from gpu_problems import TOLERANCES, Stack, difference, expected, problem
 from gpu_results import failed, row
 from gpu_rows import fastest, is_rival
@@ -90,6 +91,8 @@ def bench(gpu, journal, until, all_cells=None):
                 compare(gpu, journal, cell, kernel_name, mode, given, made[kernel_name])
             del made
             gpu.release()
+            if time.time() < until:
+                language_model(gpu, journal)  # early, after the first cell
 
 
 def sizes_of(cell):

@@ -57,13 +57,15 @@ def function(part):
 
 
 def check(gpu, journal, until):
-    """The rest of a training step, which is quick, the sizes that are used, and sizes that nobody uses."""
+    """The rest of a training step, which is quick; sizes that are used, and that nobody uses; one again and again."""
     import gpu_correct
+    import gpu_repeat
     import gpu_step_correct
 
     gpu_correct.say_who_is_missing(journal)
     gpu_step_correct.check(gpu, journal, until)
     gpu_correct.check(gpu, journal, until, [*gpu_correct.CASES, *gpu_correct.odd_cases()])
+    gpu_repeat.check(gpu, journal, until)
 
 
 def ends(function):

@@ -119,7 +119,22 @@ def held(expected, rows) -> str:
     lines = [[design, f"{statistics.geometric_mean(of):.2f}", f"{min(of):.2f} to {max(of):.2f}", str(len(of))]
              for design, of in ratios(expected, rows).items()]  # fmt: skip
     name = runs(rows)[0]["gpu"] if runs(rows) else "a GPU"
-    return "\n".join(["", *table(["design", f"measured / predicted, {name}", "from, to", "cells"], lines)])
+    heads = ["design", f"measured / predicted, {name}", "from, to", "cells"]
+    return "\n".join(["", *table(heads, lines), "", floors_table(rows)])
+
+
+def floors_table(rows, gpu=None) -> str:
+    """Every cell that was measured: a step of our fastest, and what its multiply-adds alone would take."""
+    gpu, lines = gpu or Gpu(), []
+    for key, of in sorted(medians(rows, "recurrence").items(), key=lambda item: item[0]):
+        precision = PREDICTED_AS.get(key.precision, key.precision)
+        if precision in PRECISIONS:
+            floor = microseconds(gpu, "floor", precision, key["B"], key["H"], key.mode)
+            name, ms = min(of.items(), key=lambda item: item[1])
+            step = 1e3 * ms / key["T"]
+            sizes = f"{key['B']}, {key['H']}"
+            lines.append([key.precision, key.mode, sizes, name, digits(step), digits(floor), digits(step / floor)])
+    return "\n".join(table(["precision", "mode", "B, H", "fastest", "us a step", "floor, us", "ratio"], lines))
 
 
 TABLES = {"kernels/README.md": {"gpu_predictions": predictions_table}}

@@ -10,8 +10,8 @@
     mode            inference (nothing kept), full (forward and backward); forward, backward
     shape           JSON: T, B, H, layers; or what the kernel has instead
     metric          milliseconds (of the device, with a full queue), "milliseconds with the host" (one call after the
-                    other, until all are done: whichever of the two is slower), GB/s, TFLOP/s, microseconds, passed
-                    (tests); "off by" for a check: the largest error as a part of what is allowed
+                    other, until all are done: whichever of the two is slower), GB/s, TFLOP/s, microseconds, tokens/s,
+                    passed (tests); "off by" for a check: the largest error as a part of what is allowed
     y_50 y_20 y_80  median and percentiles of n samples; empty where there are none, and the note says why
     run, timestamp
 """

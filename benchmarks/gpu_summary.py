@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from gpu_predictions import floors_table
 from gpu_results import failed, planned
 from gpu_rows import fastest, medians, remarks, runs
 from gpu_tables import about, cells_table, gates_table, summary_table, targets_table
@@ -15,6 +16,7 @@ def summary(rows) -> str:
     return "\n\n".join([
         f"# {gpu}", about(rows), "## Checks", checks(rows), "## Targets", targets_table(rows),
         "## LSTMs beside cuDNN", summary_table(rows), cells_table(rows), "## Times", times_table(rows),
+        "## Steps of the loop", floors_table(rows),
         "## Layers side by side", waves_table(rows), "## Gates", gates_table(rows), "## Left out", left_out(rows),
     ]) + "\n"  # fmt: skip
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gpu_cells import GATES, LARGE, MODES, cells
+from gpu_lm import METRIC, NAME
 from gpu_rows import DEFAULT, Key, fastest, geometric_mean, medians, ratios
 
 KEYS = {Key(cell.precision, mode, tuple(cell.shape.items())) for cell in cells() for mode in MODES}
@@ -88,6 +89,13 @@ def numba_over_cuda(rows):
     return max(found, default=None), len(found), LARGE_GATES
 
 
+def of_language_model(rows):
+    """Our time over PyTorch's, of a whole training step"""
+    found = [rate["torch"] / rate["ulmfit"] for rate in medians(rows, NAME, METRIC).values()
+             if {"torch", "ulmfit"} <= rate.keys()]  # fmt: skip
+    return (found[-1] if found else None), len(found), 1
+
+
 TARGETS = (
     Target("gates, thousands of rows: part of the bandwidth of a copy", gates_over_copy, 0.85, at_least=True),
     Target("gates: Numba CUDA over CUDA C++, the worst", numba_over_cuda, 1.3),
@@ -100,6 +108,7 @@ TARGETS = (
     Target("all cells: geometric mean", of_ratios(lambda key: True), 0.6),
     Target("all but those that arithmetic bounds: the worst",
            of_ratios(lambda key: not bound_by_arithmetic(key), max), 1.0),
+    Target("a training step of an AWD-LSTM language model: our time over PyTorch's", of_language_model, 1 / 1.5),
     Target("microseconds a step forward, H = 512, B = 64, bfloat16", of_step(512), 1.2),
     Target("microseconds a step forward, H = 1150, B = 64, bfloat16", of_step(1150), 4.0),
 )  # fmt: skip

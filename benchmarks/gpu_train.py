@@ -2,6 +2,7 @@
 and on the CPU, from the same weights: the losses and all that was trained are held against each other."""
 
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from gpu_bench import still_there
 from gpu_results import plan, row
 
 from minilstm import to_numpy
+from minilstm.twins import registry
 from ulmfit.corpus import Corpus
 from ulmfit.devices import carry_to, task_to
 from ulmfit.optimizers import make_optimizer
@@ -76,6 +78,25 @@ def error(a, b, allowed):
     return found if found == found else np.inf
 
 
+@contextmanager
+def without_kernels_for_the_cpu():
+    """Within, the CPU computes with plain code: to compile its kernels takes longer than all that is done here."""
+    package, _ = registry()
+    twin, implementations = package.twin, package.IMPLEMENTATIONS
+
+    def of_the_gpu(name, device="cpu"):
+        if device == "cpu":
+            raise ImportError("not here")
+        return twin(name, device)
+
+    package.twin, package.IMPLEMENTATIONS = of_the_gpu, tuple(k for k in implementations if k.device != "cpu")
+    try:
+        yield
+    finally:
+        package.twin, package.IMPLEMENTATIONS = twin, implementations
+
+
+@without_kernels_for_the_cpu()
 def train(gpu, journal, until):
     """A row for each stage, from the CPU's model of the one before; in its note what is wrong, if anything is."""
     before = None

@@ -128,7 +128,10 @@ def small():
     return {
         "gpu_cells": {"BATCHES": (3,), "HIDDEN": (8,), "LAYERS": (1,), "PRECISIONS": ("float32",), "T": 4},
         "gpu_micro": {"COPY_BYTES": 2**12, "N": 16, "LAUNCHES": 3, "CALLS": 2, "GATES": ((4, 8), (2, 3))},
-        "gpu_bench": {"TURN": 1e-4, "ROUNDS": 2, "MOST_CALLS": 2},
+        "gpu_lm": {"SHAPE": {"T": 4, "B": 2, "V": 50, "H": 5, "layers": 2}, "STEPS": 2, "ROUNDS": 2,
+                   "SIZE": {"embedding": 3, "hidden": 5, "layers": 2}},
+        "gpu_bench": {"TURN": 1e-4, "ROUNDS": 2, "MOST_CALLS": 2,
+                      "language_model": lambda gpu, journal: None},
     }
 
 

@@ -78,5 +78,31 @@ def test_a_stage_that_fails_does_not_stop_the_next_one(train, script, monkeypatc
     assert [row["note"] for row in train("cuda")] == ["RuntimeError: no such launch"] * 3
 
 
+def test_nothing_is_compiled_for_the_cpu(train, monkeypatch):
+    asked = []
+    monkeypatch.setattr(minilstm_kernels, "load", lambda name: asked.append(name) or 1 / 0)
+    train("cpu")
+    assert asked == [] and {k.device for k in minilstm_kernels.IMPLEMENTATIONS} == {"cpu", "cuda"}
+
+
 def test_when_the_time_is_up_nothing_is_trained(train):
     assert train("cpu", until=time.time() - 1) == []
+
+
+@pytest.mark.torch
+def test_a_step_of_a_language_model_is_timed_on_both_sides(script, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from gpu_on_cpu import kernels, small
+
+    lm, targets = script("gpu_lm"), script("gpu_targets")
+    for name, value in small()["gpu_lm"].items():
+        monkeypatch.setattr(lm, name, value)
+    journal = script("gpu_results").Journal(tmp_path / "a.csv", "run")
+    with kernels("plain") as gpu:
+        gpu.kind = "cpu"  # on which ulmfit has no other kernels then
+        for _ in range(2):  # once is enough
+            lm.language_model(gpu, journal)
+    assert [(row["provider"], row["metric"], row["note"], row["n"]) for row in journal.rows] == [
+        ("ulmfit", "tokens/s", "", "2"), ("torch", "tokens/s", "", "2")]  # fmt: skip
+    ours, theirs = (float(row["y_50"]) for row in journal.rows)
+    assert targets.of_language_model(journal.rows)[0] == pytest.approx(theirs / ours, rel=1e-4)

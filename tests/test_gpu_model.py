@@ -125,6 +125,14 @@ def test_predictions_are_held_against_what_was_measured(written, tmp_path):
     assert line == "| cluster | 4.00 | 2.00 to 8.00 | 2 |"
 
 
+def test_every_cell_that_was_measured_stands_beside_its_floor():
+    found = row("bench", "recurrence", "cluster", precision="float16", mode="inference", metric="milliseconds",
+                shape={"T": 70, "B": 64, "H": 512, "layers": 1}, values=[0.14])  # fmt: skip
+    slower = found | {"provider": "graph", "y_50": "0.28"}
+    *_, line = gpu_predictions.floors_table([found, slower]).splitlines()
+    assert line == "| float16 | inference | 64, 512 | cluster | 2 | 0.263 | 7.59 |"
+
+
 def test_before_anything_is_predicted_the_table_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("tables.RESULTS", tmp_path)
     assert gpu_predictions.predictions_table() == gpu_predictions.NOT_YET
