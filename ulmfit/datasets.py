@@ -4,8 +4,6 @@
 are the official ones wherever there are any; the validation rows are always cut from train, by seed.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import zipfile
@@ -17,18 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ulmfit.documents import read_corpus, read_plain_text
-from ulmfit.downloads import OFFICIAL, fetch
-from ulmfit.errors import InputError
-from ulmfit.progress import counted
-from ulmfit.splits import stratified_split, stratified_subset
-from ulmfit.tables import FORMATS, Row, read_imdb, read_rows, read_trec
+from .documents import read_corpus, read_plain_text
+from .downloads import OFFICIAL, fetch
+from .errors import InputError
+from .progress import counted
+from .splits import stratified_split, stratified_subset
+from .tables import FORMATS, Row, read_imdb, read_rows, read_trec
 
 DATASETS = ("imdb", "questions", "trec50", "trec6")
-EMBEDDED = "questions"      # one of them that is in the package
+EMBEDDED = "questions"  # one of them that is in the package
 CORPORA = ("wikitext-103", "wikitext-103-raw", "wikitext-2", "wikitext-2-raw")
-TEST_SHARE = 0.1      # of a table that comes without a test file
-FEW_TEST, FEW_VALID = 50, 20      # with fewer, the 95 % interval of an error of 20 % is over 20 points wide
+TEST_SHARE = 0.1  # of a table that comes without a test file
+FEW_TEST, FEW_VALID = 50, 20  # with fewer, the 95 % interval of an error of 20 % is over 20 points wide
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Split:
     """Texts and, for each, the index of its class."""
 
     texts: list[str]
-    labels: np.ndarray      # (n,) int64
+    labels: np.ndarray  # (n,) int64
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def load_dataset(name_or_path: str | Path, *, data_dir: str | Path | None = None
     elif Path(name).suffix.lower() in FORMATS or os.path.exists(name):
         columns = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
         rows = read_rows(name, **columns)
-        if (n := len({row.label for row in rows})) > max(3, len(rows) / 2):      # numbers, dates, texts
+        if (n := len({row.label for row in rows})) > max(3, len(rows) / 2):  # numbers, dates, texts
             raise InputError(f"{name}: {len(rows):,} rows have {n:,} different labels: is this the label column? "
                              "Name the right one with --label-column")
         own_test = test_path is not None
@@ -199,7 +197,7 @@ def _split(name: str, task: _Task, *, seed: int, valid_share: float, n_train: in
     classes = _classes(name, task)
     ids = {label: k for k, label in enumerate(classes)}
     labels = np.array([ids[row.label] for row in task.rows])
-    train, valid = stratified_split(labels, valid_share, seed)      # before n_train, which must not change it
+    train, valid = stratified_split(labels, valid_share, seed)  # before n_train, which must not change it
     if not len(valid) or not len(task.test):
         raise InputError(f"{name}: {len(task.rows) + len(task.test)} rows are too few for train, validation "
                          "and test; give at least 3 rows of one class")

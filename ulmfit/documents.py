@@ -3,16 +3,14 @@
 A corpus may be larger than memory, so all of these are iterators; a wrong path is found at the call.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ulmfit.errors import InputError
-from ulmfit.files import (
+from .errors import InputError
+from .files import (
     TAR_ENDINGS,
     check_encoding,
     check_readable,
@@ -56,13 +54,13 @@ def read_wikiextractor(path: str | Path, *, min_words: int = 100, encoding: str 
                         "WikiExtractor's <doc ...> blocks; for plain text give a single file")
 
 
-WIKITEXT_TITLE = re.compile(r" ?= [^=].* = ?$")      # " = Title = ", but not the section " = = Title = = "
+WIKITEXT_TITLE = re.compile(r" ?= [^=].* = ?$")  # " = Title = ", but not the section " = = Title = = "
 
 
 def _plain_documents(lines: Iterable[str]) -> Iterator[str]:
-    wikitext, document, blank = None, [], True      # the first line that is not blank decides for the file
+    wikitext, document, blank = None, [], True  # the first line that is not blank decides for the file
     for line in lines:
-        title = blank and bool(WIKITEXT_TITLE.match(line))      # only after a blank line: others are formulas
+        title = blank and bool(WIKITEXT_TITLE.match(line))  # only after a blank line: others are formulas
         blank = not line.strip()
         if wikitext is None and not blank:
             wikitext = title
@@ -76,12 +74,12 @@ def _plain_documents(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _wiki_documents(lines: Iterable[str]) -> Iterator[str]:
-    document = None      # None: outside of any; a document without its end was cut off and is left out
+    document = None  # None: outside of any; a document without its end was cut off and is left out
     for line in lines:
         if line.startswith("<doc "):
             document = []
         elif line.startswith("</doc>") and document is not None:
-            yield html.unescape("\n".join(document))      # WikiExtractor escapes &, < and >
+            yield html.unescape("\n".join(document))  # WikiExtractor escapes &, < and >
             document = None
         elif document is not None and line.strip():
             document.append(line.strip())

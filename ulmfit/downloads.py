@@ -1,7 +1,5 @@
 """The official files: where they are, and the checksum that each must have, downloaded or already there."""
 
-from __future__ import annotations
-
 import hashlib
 import socket
 import sys
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ulmfit.errors import InputError
+from .errors import InputError
 
 
 class Official(NamedTuple):
@@ -60,11 +58,11 @@ def _download(filename: str, official: Official, needed: tuple[str, ...]) -> Pat
     try:
         import pooch  # here, because most runs find their files without it
 
-        pooch.get_logger().setLevel("WARNING")      # what it says of a download, _Announced says
+        pooch.get_logger().setLevel("WARNING")  # what it says of a download, _Announced says
         return Path(pooch.retrieve(official.url, known_hash=f"sha256:{official.sha256}", fname=filename,
                                    path=pooch.os_cache("ulmfit"),
                                    downloader=pooch.HTTPDownloader(progressbar=_Announced(official.url))))
-    except (ImportError, OSError, ValueError) as error:      # offline, 404, cut off or altered on the way
+    except (ImportError, OSError, ValueError) as error:  # offline, 404, cut off or altered on the way
         if _is_unresolved(error):
             addresses = " and ".join(OFFICIAL[name].url for name in needed)
             raise InputError(f"{filename}: no network? (cannot resolve {urlsplit(official.url).hostname}); put the "

@@ -4,8 +4,6 @@ What cannot be read is an InputError that names the file, and the line and byte 
 take memory without end: an archive that unfolds to many times its own size, a line or a table that is no text.
 """
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import io
@@ -17,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from ulmfit.errors import InputError
+from .errors import InputError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 MAX_UNFOLDING = 100  # what is read of a file, over its size; text gives a fourth or fifth to gzip
@@ -67,9 +65,9 @@ def members(source: str | Path | BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
                 if n == most:
                     raise InputError(f"{name}: has over {most:,} members in {size:,} bytes; get the archive again, or "
                                      "unpack it and give the folder")
-                if member.issparse():      # its holes would be read as zeros, as many as it likes
+                if member.issparse():  # its holes would be read as zeros, as many as it likes
                     raise InputError(f"{name}/{member.name}: is a file with holes; pack the archive without --sparse")
-                if member.isfile() and not Path(member.name).name.startswith("."):      # no links, no devices
+                if member.isfile() and not Path(member.name).name.startswith("."):  # no links, no devices
                     yield f"{name}/{member.name}", tar.extractfile(member)
     else:
         with open_binary(source) as stream:
@@ -132,7 +130,7 @@ def name_of(source: object) -> str:
 def check_encoding(encoding: str) -> None:
     """Raises InputError for a name that is no encoding of text."""
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)      # also refuses codecs that are not for text
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # also refuses codecs that are not for text
     except (LookupError, ValueError):
         raise InputError(f"unknown encoding {encoding!r}; use --encoding utf-8 or latin-1") from None
 
@@ -141,12 +139,12 @@ def check_readable(source: object, folder_ok: bool = False) -> None:
     """Opens a path once at the start, so that a wrong one is found before any work."""
     if hasattr(source, "read"):
         return
-    if not isinstance(source, str | os.PathLike):      # a number would be a file that is open, and close it
+    if not isinstance(source, str | os.PathLike):  # a number would be a file that is open, and close it
         raise TypeError(f"expected the path of a file, or an open file, got {type(source).__name__}")
-    if folder_ok and os.path.isdir(source):      # unlike pathlib's, it takes names of any length
+    if folder_ok and os.path.isdir(source):  # unlike pathlib's, it takes names of any length
         return
     if os.path.exists(source) and not (os.path.isfile(source) or os.path.isdir(source)):
-        raise InputError(f"{source}: is a device, a pipe or a socket; give a plain file")      # it may never end
+        raise InputError(f"{source}: is a device, a pipe or a socket; give a plain file")  # it may never end
     try:
         open(source, "rb").close()
     except FileNotFoundError:

@@ -1,12 +1,10 @@
 """Which rows go where: stratified by class, decided by the seed alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 
-from ulmfit.errors import InputError
+from .errors import InputError
 
 
 def stratified_split(labels: Sequence | np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +28,7 @@ def stratified_subset(labels: Sequence | np.ndarray, n: int, seed: int) -> np.nd
     least = int((rank == 0).sum())
     if not least <= n <= len(rank):
         raise InputError(f"--n-train {n}: expected {least} (one a class) to {len(rank)} (all of train)")
-    turn = np.where(rank == 0, 0, (rank + 0.5) / size)      # first one of each class
+    turn = np.where(rank == 0, 0, (rank + 0.5) / size)  # first one of each class
     return np.sort(np.argsort(turn, kind="stable")[:n])
 
 
@@ -40,7 +38,7 @@ def _rank_in_class(labels: Sequence | np.ndarray, seed: int) -> tuple[np.ndarray
         raise InputError(f"seed: expected a whole number from 0 up, got {seed}")
     _, ids, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     # Raw bits of PCG64 are the same in every version of NumPy; shuffle() and permutation() may change.
-    order = np.lexsort((np.random.PCG64(seed).random_raw(len(ids)), ids))      # by class, random within each
+    order = np.lexsort((np.random.PCG64(seed).random_raw(len(ids)), ids))  # by class, random within each
     rank = np.empty(len(ids), dtype=np.int64)
     rank[order] = np.arange(len(ids)) - (np.cumsum(counts) - counts)[ids[order]]
     return rank, counts[ids]

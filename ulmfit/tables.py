@@ -3,8 +3,6 @@
 Tables are read whole. What is unusable is an InputError that names the file and the line.
 """
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io
@@ -15,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from ulmfit.errors import InputError
-from ulmfit.files import check_readable, damage_named, load_text, members, name_of, undecodable
+from .errors import InputError
+from .files import check_readable, damage_named, load_text, members, name_of, undecodable
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-MISSING = ("", "nan", "NaN", "None", "null")     # how programs write down a value that is not there
+MISSING = ("", "nan", "NaN", "None", "null")  # how programs write down a value that is not there
 
 
 class Row(NamedTuple):
@@ -84,11 +82,11 @@ def _csv_records(content: str, name: str, format: str, wanted: dict[str, str]) -
     separator = "\t" if format == "tsv" else ","
     _check_separator(content, name, separator, wanted)
     lines = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
-    limit = csv.field_size_limit(2**31 - 1)      # the module's own limit of 131,072 is one long document
+    limit = csv.field_size_limit(2**31 - 1)  # the module's own limit of 131,072 is one long document
     header, last = None, 0
     try:
         for cells in lines:
-            where, last = f"{name}:{last + 1}", lines.line_num      # a quoted text may span lines
+            where, last = f"{name}:{last + 1}", lines.line_num  # a quoted text may span lines
             if header is None and cells:
                 header = _header(cells, where, wanted)
             elif cells and len(cells) != len(header):
@@ -128,7 +126,7 @@ def _header(cells: list[str], where: str, wanted: dict[str, str]) -> list[str]:
 
 
 def _json_records(content: str, name: str) -> Iterator[tuple[str, dict]]:
-    for number, line in enumerate(content.split("\n"), 1):      # not splitlines(): strings may hold U+2028
+    for number, line in enumerate(content.split("\n"), 1):  # not splitlines(): strings may hold U+2028
         if not line.strip():
             continue
         try:
@@ -177,7 +175,7 @@ def _cell(record: dict, column: str, where: str, option: str) -> object:
 
 
 def _no_column(columns: list[str], column: str, where: str, option: str) -> InputError:
-    lowered = {name.lower(): name for name in columns[:1000]}      # a table may have a million
+    lowered = {name.lower(): name for name in columns[:1000]}  # a table may have a million
     close = difflib.get_close_matches(str(column).lower(), lowered, n=1)
     hint = f"did you mean {option} {lowered[close[0]]}?" if close else f"name the right one with {option}"
     return InputError(f"{where}: no column {column!r}; columns seen: {_shown(columns)}; {hint}")
@@ -214,7 +212,7 @@ def read_trec(path: str | Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-MAX_REVIEW = 10**6      # bytes; the longest of IMDb's has 14,106
+MAX_REVIEW = 10**6  # bytes; the longest of IMDb's has 14,106
 IMDB_REVIEW = re.compile(r"(?:^|/)((train|test)/(pos|neg|unsup)/[^/]+\.txt)$")
 
 
@@ -235,7 +233,7 @@ def read_imdb(path: str | Path) -> dict[str, list[Row]]:
                 if not row.text.strip():
                     raise InputError(f"{name}: there is no text in this review; get the archive again")
                 found.append((review[1], review[2], row))
-    found.sort(key=lambda item: item[0])      # so that the tar file and the folders give the same order
+    found.sort(key=lambda item: item[0])  # so that the tar file and the folders give the same order
     rows = {"unsup": [row._replace(label=None) for _, _, row in found if row.label == "unsup"]}
     for part in ("train", "test"):
         rows[part] = [row for _, of, row in found if of == part and row.label != "unsup"]
