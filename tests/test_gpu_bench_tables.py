@@ -172,6 +172,8 @@ def test_targets_that_are_met(script, everything):
     steps = [row("bench", "recurrence", "graph", precision="bfloat16", mode="inference", metric="milliseconds",
                  values=[ms], shape={"T": 70, "B": 64, "H": H, "layers": 1})
              for H, ms in ((512, 0.07), (1150, 0.28))]  # fmt: skip
+    steps += [row("bench", "language model", name, precision="float32", mode="full", metric="tokens/s", values=[rate])
+              for name, rate in (("ulmfit", 151e3), ("torch", 100e3))]  # fmt: skip
     found = verdicts(script, everything(part, [*gates(script, {"cupy": 850, "numba-cuda": 700}), *steps]))
     assert {verdict for _, verdict in found.values()} == {"met"}
     numbers = [number for number, _ in found.values()]
