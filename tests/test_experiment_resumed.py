@@ -139,14 +139,16 @@ def test_a_run_that_goes_on_with_something_else_says_so_and_remembers(pets_run, 
     def other(device):
         return real(device) | {"kernel": "another", "python": "2.7"}
 
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", -1)
     with pytest.raises(Killed):
-        run_experiment(cfg, out, progress=KilledAt("finetune", "begin"))
+        run_experiment(cfg, out, progress=KilledAt("finetune", 3))
     monkeypatch.setattr(experiment, "versions", other)
-    said = Said()
+    said, kernel = Said(), real("cpu")["kernel"]
     metrics = run_experiment(None, out, resume=True, progress=said)
-    (line,) = (line for line in said.lines if "until now" in line)
-    assert f"kernel {real('cpu')['kernel']} (now another); what follows may round differently" in line
-    assert "python" not in line    # which has no part in it
+    (line,) = (line for line in said.lines if "was begun with" in line)
+    assert line == f"finetune was begun with kernel {kernel} (now another); what follows may round differently"
     assert metrics["versions"]["kernel"] == "another"
-    assert [e["versions"]["kernel"] for e in metrics["earlier"]] == [real("cpu")["kernel"]]
-    assert "earlier" not in pets_run[1] and not (out / "checkpoints").exists()
+    reports = metrics["directions"]["forward"]
+    kernels = {stage: [e["versions"]["kernel"] for e in of.get("computed_with", [])] for stage, of in reports.items()}
+    assert kernels == {"pretrain": [kernel], "finetune": [kernel, "another"], "classify": []}
+    assert not any("computed_with" in of for of in pets_run[1]["directions"]["forward"].values())

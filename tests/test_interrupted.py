@@ -321,7 +321,7 @@ def test_a_run_whose_data_have_changed_is_not_resumed(pets, tmp_path, monkeypatc
     before = table.read_text()
     header, *rows = before.splitlines()
     table.write_text("\n".join([header, *reversed(rows), ""]))
-    with pytest.raises(InputError, match="was made of other data, or with other constants, than finetune has now"):
+    with pytest.raises(InputError, match="was started with other texts or labels than .*train.csv or .* has now; undo"):
         run_experiment(None, out, resume=True)
     table.write_text(before)
     config = out / "config.yaml"

@@ -15,7 +15,7 @@ from .model_files import save_model
 from .pipeline import Stage, classify, finetune, pretrain, steps_in
 from .pretrained import check_start, starting_model
 from .progress import Silent
-from .provenance import commit, differences, fingerprint, peak_memory, versions
+from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import METRICS, RunDirectory, check, prepare
 from .tasks import pretraining_task, training_tokens
 from .test_set import run_test
@@ -55,14 +55,11 @@ def run_experiment(config, out, *, device=None, minutes=None, resume=False, over
             _check_sources(config, run.path)
         prepare(out, resume=resume, overwrite=overwrite)
         run.save_config(config)
-        if earlier := run.work_with(came_from):  # until it was stopped
-            changed = differences(earlier[-1], came_from)
-            progress.message(f"until now this run was computed with {changed}; what follows may round differently")
+        run.environment = came_from
         metrics = _train_and_test(config, dataset, corpus, run, progress)
         # a resumed run has spent time before: its stages remember theirs
         stages = sum(stage["seconds"] for stage in metrics["stages"].values() if stage)
         metrics |= {"seconds": max(time.perf_counter() - began, stages), "peak_memory_mb": peak_memory(), **came_from}
-        metrics |= {"earlier": earlier} if earlier else {}
         run.save_metrics(metrics)
         run.close()
     return metrics
@@ -251,11 +248,11 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
 
 
 def _total(reports):
-    """One stage over all directions: SUMMED added up; everything else averaged, but for what each epoch found."""
+    """One stage over all directions: SUMMED added up; everything else averaged, but for lists, which each has alone."""
     if reports[0] is None:
         return None
     total = {}
-    for key in (k for k in reports[0] if k != "validations"):
+    for key in (k for k, v in reports[0].items() if not isinstance(v, list)):
         values = [r[key] for r in reports if r[key] is not None]
         n = 1 if key in SUMMED else len(values)
         total[key] = (sum(values) / n if n > 1 else sum(values)) if values else None

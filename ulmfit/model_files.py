@@ -95,8 +95,8 @@ def load_vocab(folder, sha256=None) -> Vocab:
     were any): a token that was moved or changed takes the meaning of another one, without a word."""
     vocab = Vocab.load(folder / VOCAB)
     if sha256 not in (None, fingerprint(vocab.itos)):
-        raise InputError(f"{folder / VOCAB}: is not the vocabulary that {MODEL} was trained with; take both files from "
-                         "the same run")  # fmt: skip
+        raise InputError(f"{folder / VOCAB}: is not the vocabulary that {MODEL} was trained with; take {MODEL} and "
+                         f"{VOCAB} from the same run")  # fmt: skip
     return vocab
 
 

@@ -26,6 +26,7 @@ from .groups import layer_groups
 from .interrupts import SignalsWait
 from .metrics import error_percent, perplexity
 from .optimizers import averaged, begin_averaging, make_optimizer
+from .provenance import differences
 from .tasks import classifying_task, finetuning_task, in_direction, pretraining_task
 from .text import tokenize
 from .train import LATER, by_layer, fit
@@ -103,6 +104,8 @@ def _train(stage, task, validate, initial_carry=None):
     n_steps = recipe.steps or max(1, round(recipe.epochs * per_epoch))
     optimizer, made_of = make_optimizer(recipe), origin(task)
     start, carry, totals = _begin(stage, task, optimizer, made_of, initial_carry)
+    if start < n_steps:
+        _note_environment(stage, totals["computed_with"])
     params = task.model.params
     begin_averaging(optimizer, recipe, totals["validations"], per_epoch)
     stage.progress.begin(stage.name, n_steps, start, layer_groups(task.model), task.measure)
@@ -122,20 +125,17 @@ def _train(stage, task, validate, initial_carry=None):
                 stage.progress.epoch(log, _mean_loss(totals), totals["validations"][-1])
             stopping = signals.waiting is not None
             if stopping or time.perf_counter() - saved > CHECKPOINT_SECONDS or done == n_steps:
-                _check_finite(log.step, task.model, optimizer)
                 totals["seconds"] = before + time.perf_counter() - began
+                _check_finite(log.step, task.model, optimizer)
                 stage.run.flush_log()
                 stage.run.checkpoints.save(stage.name, done, made_of, params, optimizer, carry, totals)
                 saved = time.perf_counter()
             if stopping:
                 signals.deliver()
     stage.progress.end()
-    seconds, tokens = before + time.perf_counter() - began, totals["tokens"]
-    report = {"seconds": seconds, "steps": n_steps, "skipped_steps": totals["skipped"], "tokens": tokens}
-    report |= {"parameters": count_params(params), "tokens_per_second": tokens / seconds}
-    report |= {"validations": [v[task.measure] for v in totals["validations"]]}
+    totals["seconds"] = before + time.perf_counter() - began
     task_to(task, "cpu")
-    return carry_to(carry, "cpu"), report | totals["validations"][-1]
+    return carry_to(carry, "cpu"), _report(stage, task, n_steps, totals)
 
 
 def _begin(stage, task, optimizer, made_of, carry):
@@ -145,7 +145,29 @@ def _begin(stage, task, optimizer, made_of, carry):
     start, loaded_carry, totals = load(stage.name, made_of, params, optimizer, task.carry_type)
     stage.run.forget_log(stage.name, start)
     task_to(task, stage.device), moments_to(optimizer, stage.device)
-    return start, carry_to(loaded_carry or carry, stage.device), NOTHING_YET | {"validations": []} | totals
+    lists = {"validations": [], "computed_with": []}
+    return start, carry_to(loaded_carry or carry, stage.device), NOTHING_YET | lists | totals
+
+
+def _note_environment(stage, computed_with):
+    """Add what computes the stage from here on to what has done so before, and say so where that was something else."""
+    now = stage.run.environment
+    changed = computed_with and differences(computed_with[-1], now)
+    if changed:
+        stage.progress.message(f"{stage.name} was begun with {changed}; what follows may round differently")
+    if changed or not computed_with:
+        computed_with.append(now)
+
+
+def _report(stage, task, n_steps, totals):
+    """What metrics.json says of a stage; computed_with: where not all of it was computed with what ends the run."""
+    seconds, tokens = totals["seconds"], totals["tokens"]
+    report = {"seconds": seconds, "steps": n_steps, "skipped_steps": totals["skipped"], "tokens": tokens}
+    report |= {"parameters": count_params(task.model.params), "tokens_per_second": tokens / seconds}
+    report |= {"validations": [v[task.measure] for v in totals["validations"]]}
+    if any(differences(environment, stage.run.environment) for environment in totals["computed_with"]):
+        report["computed_with"] = totals["computed_with"]
+    return report | totals["validations"][-1]
 
 
 def _count(stage, log, totals):

@@ -20,11 +20,9 @@ from .checkpoints import Checkpoints
 from .config_files import is_config, load_config, save_config
 from .errors import InputError
 from .locks import LOCK, refuse_if_locked
-from .provenance import differences
 from .saving import errors_name, is_left_over, save_text, sweep
 
 CONFIG, LOG, METRICS, CHECKPOINTS = "config.yaml", "log.jsonl", "metrics.json", "checkpoints"
-WORKED_WITH = "worked_with.json"  # among the checkpoints
 DELETED = {METRICS: 0, CONFIG: 2}  # in this order, others between: what is left is never taken for a run that is done
 
 
@@ -108,6 +106,7 @@ class RunDirectory:
         self.path = Path(path)
         self.checkpoints = Checkpoints(self.path / CHECKPOINTS)
         self.held = lambda: None  # raises once the lock on it is lost: what locks.locked yields
+        self.environment = {}  # what computes it now: device, versions and commit, as in metrics.json
 
     def save_config(self, config):
         save_config(config, self.path / CONFIG)
@@ -129,20 +128,6 @@ class RunDirectory:
             return metrics
         except (ValueError, RecursionError) as e:
             raise InputError(f"{path}: damaged ({e}); delete it, and --resume makes it anew") from e
-
-    def work_with(self, environment) -> list:
-        """Note what computes this run from now on: {"device", "versions", "commit"} -> what has done so before it was
-        resumed, the oldest first; [] where that was the same all the time."""
-        path = self.path / CHECKPOINTS / WORKED_WITH
-        try:
-            known = [{**e} for e in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError, RecursionError):  # a run of an earlier version, or damaged
-            known = []
-        if not known or differences(known[-1], environment):
-            known.append(environment)
-            path.parent.mkdir(exist_ok=True)
-            save_text(path, json.dumps(known, indent=2) + "\n")
-        return known[:-1]
 
     # --- log.jsonl
 
