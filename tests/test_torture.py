@@ -197,15 +197,20 @@ def fuzzed(target, seconds, findings=0):
 
 @pytest.mark.parametrize("lost, runs, kept", [
     (0, [fuzzed("a", 300, 1), fuzzed("b", 700), fuzzed("a", 300)], ["kept", "kept"]),
-    (2, [fuzzed("a", 599)], ["**broken: lost**", "**broken**"]), (0, [fuzzed("a", 700, 1)], ["kept", "**broken**"]),
+    (2, [fuzzed("a", 599), fuzzed("b", 600)], ["**broken: lost**", "so far"]),
+    (0, [fuzzed("a", 700)], ["kept", "so far"]),
+    (0, [fuzzed("b", 700), fuzzed("a", 700, 1)], ["kept", "**broken**"]),
     (0, [], ["kept", "-"]),
 ])  # fmt: skip
-def test_the_table_says_what_was_kept_and_what_not(lost, runs, kept, script, monkeypatch):
+def test_the_table_says_what_was_kept_and_what_not(lost, runs, kept, script, tmp_path, monkeypatch):
     """A finding of an earlier run of a fuzzer has been mended; its minutes are added up."""
     module = script("torture_tables")
     made = rows("kills", [Number("runs killed", 1200, at_least=1000), none_of("lost", lost)], 120, 7, "beside others")
     made = [{name: str(row.get(name, "")) for name in COLUMNS} for row in made]
     monkeypatch.setattr(module, "results", {"torture.csv": made, "fuzz.csv": runs}.get)
+    for target in ("a", "b"):
+        (tmp_path / target).mkdir()
+    monkeypatch.setattr(module, "CORPUS", tmp_path)
     lines = module.torture_table().splitlines()
     first, last = lines[2], lines[1 + len(module.TESTS) + 1]
     assert f"| 1,200 runs killed, {lost} lost |" in first
@@ -213,4 +218,4 @@ def test_the_table_says_what_was_kept_and_what_not(lost, runs, kept, script, mon
     assert lines[3].endswith("| not measured yet | - |")
     assert lines[-1].startswith("2 minutes, seed 7; Python ") and lines[-1].endswith("; beside others.")
     if len(runs) == 3:
-        assert "2 targets, 10 minutes and more, 3,000 executions, 0 findings left" in last
+        assert "2 of 2 targets so long, 3,000 executions, 0 findings left" in last
