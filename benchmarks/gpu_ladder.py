@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from minilstm import to_device
+from minilstm.arrays import library_products
 from minilstm.recurrence import ReferenceRecurrence, storage_dtype
 from minilstm.twins import registry
 
@@ -63,7 +64,7 @@ class Loop:
 
     def __init__(self, gpu, cell, given, name, options):
         exact = name == "reference"
-        self.functions = ReferenceRecurrence() if exact else module(name)
+        self.functions, self.precision = ReferenceRecurrence() if exact else module(name), cell.precision
         self.gpu, self.options = gpu, options if exact else products(name, cell.precision) | options
         dtype = np.dtype(np.float64) if exact else storage_dtype(_precision(cell), np.dtype(np.float32))
         sums = np.promote_types(dtype, np.float32)
@@ -79,6 +80,10 @@ class Loop:
         self.keep = mode == "full"
 
     def call(self):
+        with library_products(self.x_gates, self.precision):
+            return self._call()
+
+    def _call(self):
         y, h_T, c_T, saved = self.functions.forward(
             self.x_gates, self.weight_hh, self.h0, self.c0, None, self.keep, **self.options
         )

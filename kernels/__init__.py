@@ -75,7 +75,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
                    "not yet measured on a GPU", ("float16", "bfloat16")),
     Implementation("cupy", "cupy_gates", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",
                    "CUDA C++: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU",
-                   ("float16", "bfloat16")),
+                   ("float16", "bfloat16", "tf32")),
     Implementation("numba-cuda", "numba_gates", "cuda", ("numba", "cupy"), "pip install numba cupy-cuda13x",
                    "Numba CUDA: the gates of a step in one kernel, its product by cuBLAS; not yet measured on a GPU"),
     Implementation("persistent", "cupy_persistent", "cuda", ("cupy",), "pip install cupy-cuda13x (or cupy-cuda12x)",

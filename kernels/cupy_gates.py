@@ -13,8 +13,9 @@ from . import gpu_recurrence
 from .cupy_launch import STORAGE, cupy, launch
 from .gpu_recurrence import Gates, states
 
-__all__ = ["forward", "backward", "states", "plan"]
+__all__ = ["forward", "backward", "states", "plan", "VERSIONS"]
 
+VERSIONS = {"tf32": 2}    # the product is cuBLAS's, in what CuPy is set to while a call lasts; the gates are the same
 THREADS = 128    # a block, at most: small blocks, since a step has few units for many multiprocessors
 
 

@@ -98,9 +98,10 @@ def _properties_of(cupy, number):
 
 
 @contextmanager
-def large_products(x, precision):
-    """In this block, with precision "tf32", CuPy multiplies float32 matrices like `x` in TF32 (cuBLAS). At any other
-    precision, and for NumPy's arrays, it changes nothing.
+def library_products(x, precision):
+    """In this block, with precision "tf32", CuPy multiplies float32 matrices like `x` in TF32 (cuBLAS): around the loop
+    over time, and in it where a kernel leaves that to the library. At any other precision, and for NumPy's arrays, it
+    changes nothing.
 
     CuPy has one such setting for a process, which it reads when a product is ordered; it is put back at the end. So for
     products that other threads order meanwhile it holds as well."""

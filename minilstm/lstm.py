@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import get_array_module, large_products
+from .arrays import get_array_module, library_products
 from .checks import check_float_array, check_lengths, check_size
 from .params import uniform
 from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence, storage_dtype
@@ -134,11 +134,11 @@ class LSTM:
         if hasattr(recurrence, "layer_forward"):
             y, h_T, c_T, saved = recurrence.layer_forward(x, weight_ih, weight_hh, bias, h0, c0, lengths, need_cache)
         else:
-            with large_products(x, self.precision):
+            with library_products(x, self.precision):
                 (x_gates,) = self._as_stored(x.reshape(T * B, I) @ weight_ih.T + bias)  # (T*B, 4H)
-            y, h_T, c_T, saved = recurrence.forward(
-                x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
-            )
+                y, h_T, c_T, saved = recurrence.forward(
+                    x_gates.reshape(T, B, 4 * H), weight_hh, h0, c0, lengths, need_cache
+                )
         cache = LSTMCache(x, weight_hh, weight_hh_mask, lengths, recurrence, saved) if need_cache else None
         y, h_T = (a.astype(self.dtype, copy=False) for a in (y, h_T))
         return y, LSTMState(h_T, c_T), cache
@@ -163,9 +163,9 @@ class LSTM:
                 dy, dh_T, dc_T, cache.saved, cache.x, weight_ih, cache.weight_hh, need_dx
             )
         else:
-            dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
-            dgates = dgates.reshape(T * B, 4 * H)
-            with large_products(dgates, self.precision):
+            with library_products(cache.x, self.precision):
+                dgates, dh0, dc0 = cache.recurrence.backward(dy, dh_T, dc_T, cache.saved, cache.weight_hh)
+                dgates = dgates.reshape(T * B, 4 * H)
                 # x_gates[t] + h[t] @ weight_hh.T, for all t at once
                 dweight_hh = dgates.T @ cache.h[:-1].reshape(T * B, H)
                 # x_gates = x @ weight_ih.T + bias

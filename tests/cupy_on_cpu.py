@@ -62,8 +62,8 @@ class ndarray(np.ndarray):
         _refuse_host_arrays((*inputs, *out))
         if out:
             options["out"] = tuple(_bare(a) for a in out)
-        if ufunc is np.matmul and _compute_types["float32"] == 7:
-            inputs = map(_rounded_to_tf32, inputs)
+        if ufunc is np.matmul:
+            inputs = _factors(inputs)
         with np.errstate(all="ignore"):  # a GPU does not warn
             return _there(getattr(ufunc, method)(*(_bare(a) for a in inputs), **options))
 
@@ -80,10 +80,12 @@ class ndarray(np.ndarray):
 _compute_types = {"float32": 1}    # COMPUTE_TYPE_DEFAULT; 7: COMPUTE_TYPE_TF32, of products
 
 
-def _rounded_to_tf32(a):
-    if a.dtype != np.float32:
-        return a
-    return (np.ascontiguousarray(_bare(a)).view(np.uint32) + 0x1000 & 0xFFFFE000).view(np.float32)
+def _factors(arrays):
+    """Of a product, as cuBLAS multiplies them: in TF32 where CuPy is set to it"""
+    if _compute_types["float32"] != 7:
+        return arrays
+    return [a if a.dtype != np.float32 else
+            (np.ascontiguousarray(_bare(a)).view(np.uint32) + 0x1000 & 0xFFFFE000).view(np.float32) for a in arrays]
 
 
 class Stream:
@@ -200,6 +202,7 @@ class _StandIn(ModuleType):
                 _refuse_host_arrays((*args, *options.values()))
             elif type(args[0]) is np.ndarray:  # the device has memory of its own
                 return _there(np.array(*args, **options))
+            args = _factors(args) if name == "dot" else args
             options = {k: _bare(a) for k, a in options.items()}
             with np.errstate(all="ignore"):
                 return _there(theirs(*(_bare(a) for a in args), **options))

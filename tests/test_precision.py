@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import length_kinds, normal, seeds, some_lengths
 
 from minilstm import LSTM, available_kernels
-from minilstm.arrays import large_products
+from minilstm.arrays import library_products
 from minilstm.recurrence import storage_dtype
 
 # Half a unit in the last place, with which every product and every stored number is rounded; and how much of it may be
@@ -82,7 +82,7 @@ def test_it_is_in_that_precision_that_it_computes(kernel, precision, cupy):
     assert ours.plan(cupy.asarray(x)).kernel == kernel
 
 
-def test_large_products_are_in_tf32_in_a_block_and_afterwards_as_before(cupy):
+def test_library_products_are_in_tf32_in_a_block_and_afterwards_as_before(cupy):
     a = np.full((2, 3), 1 + 2.0**-12, np.float32)    # which TF32 has not
     exact, rounded = a @ a.T, np.ones((2, 3), np.float32) @ np.ones((3, 2), np.float32)
     there, core = cupy.asarray(a), cupy._core
@@ -94,12 +94,12 @@ def test_large_products_are_in_tf32_in_a_block_and_afterwards_as_before(cupy):
         core.set_compute_type(np.float32, before)
         try:
             usual = product()
-            with pytest.raises(ZeroDivisionError), large_products(there, "tf32"):
+            with pytest.raises(ZeroDivisionError), library_products(there, "tf32"):
                 assert (product() == rounded).all() and (a @ a.T == exact).all()
                 raise ZeroDivisionError
             assert core.get_compute_type(np.float32) == before and (product() == usual).all()
             for x, precision in ((there, None), (there, "bfloat16x3"), (there, "float16"), (a, "tf32")):
-                with large_products(x, precision):
+                with library_products(x, precision):
                     assert core.get_compute_type(np.float32) == before
         finally:
             core.set_compute_type(np.float32, 1)
@@ -107,7 +107,7 @@ def test_large_products_are_in_tf32_in_a_block_and_afterwards_as_before(cupy):
 
 
 @pytest.mark.parametrize("precision, in_tf32", [(None, False), ("tf32", True), ("bfloat16x3", False)])
-def test_the_large_products_are_in_tf32_where_the_loop_is(precision, in_tf32, cupy):
+def test_the_library_products_are_in_tf32_where_the_loop_is(precision, in_tf32, cupy):
     """One step from h = 0, whose own product is 0: y, and the gradients of x and of weights, are made by large ones."""
     ours, exact = layers("persistent" if precision else "cupy", precision, 40, 16, cupy)
     x, dy = (normal(np.random.default_rng(0), 1, 4, n, dtype=np.float32) for n in (40, 16))
