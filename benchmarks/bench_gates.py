@@ -49,7 +49,7 @@ class Compiled:
     def __init__(self, B, H):
         from minilstm_kernels import cpu_gates
 
-        self.forward, self.backward = cpu_gates._gates_forward, cpu_gates._gates_backward
+        self.forward, self.backward = cpu_gates.step_forward, cpu_gates.step_backward
         self.pre, self.c_prev, self.dh, self.dc = problem(B, H)
         self.zero, self.ifgo, self.dgates = (np.zeros_like(self.pre) for _ in range(3))
         self.h, self.c, self.y, self.dc_prev, self.no_dy = (np.zeros_like(self.dh) for _ in range(5))

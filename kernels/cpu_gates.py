@@ -62,7 +62,7 @@ def walk_forward(times_weight, x_gates, h0, c0, lengths, need_cache):
     for t in range(T):
         now, new, gates = t % rows, (t + 1) % rows, ifgo[t % len(ifgo)]
         times_weight(h[now], gates)
-        _step_forward(x_gates[t], gates, h[now], c[now], t < lengths, h[new], c[new], y[t])
+        step_forward(x_gates[t], gates, h[now], c[now], t < lengths, h[new], c[new], y[t])
     last = T % rows
     return y, h[last].copy(), c[last].copy(), Saved(h, c, ifgo, lengths) if need_cache else None
 
@@ -77,7 +77,7 @@ def walk_backward(times_weight, dy, dh_T, dc_T, saved):
     dgates, product = np.empty_like(ifgo), np.empty_like(dh)
     for t in reversed(range(T)):
         alive = t < lengths
-        _step_backward(zero if dy is None else dy[t], dh, ifgo[t], c[t], c[t + 1], alive, dc, dgates[t])
+        step_backward(zero if dy is None else dy[t], dh, ifgo[t], c[t], c[t + 1], alive, dc, dgates[t])
         times_weight(dgates[t], product)
         if alive.all():
             dh, product = product, dh
@@ -92,7 +92,7 @@ def states(saved):
 
 
 @compiled
-def _step_forward(x, gates, h_prev, c_prev, alive, h, c, y):
+def step_forward(x, gates, h_prev, c_prev, alive, h, c, y):
     """One step. x (B,4H), the input's share; gates (B,4H), in: the state's share, out: ifgo; alive (B,)
     -> writes gates, h, c, y (B,H)"""
     B, H = h.shape
@@ -108,7 +108,7 @@ def _step_forward(x, gates, h_prev, c_prev, alive, h, c, y):
 
 
 @compiled
-def _step_backward(dy, dh, ifgo, c_prev, c, alive, dc, dgates):
+def step_backward(dy, dh, ifgo, c_prev, c, alive, dc, dgates):
     """The same step backward. dy, dh (B,H); ifgo (B,4H); c_prev, c (B,H); alive (B,)
     -> writes dgates (B,4H) and dc (B,H), in: of c, out: of c_prev"""
     B, H = dh.shape
