@@ -8,6 +8,7 @@ import contenders_lm
 from gpu_results import row
 from harness import take_turns
 
+from minilstm.threads import num_threads
 from ulmfit.devices import task_to
 from ulmfit.optimizers import make_optimizer
 from ulmfit.recipes import Dropouts
@@ -24,7 +25,8 @@ class Ours(contenders_lm.Ours):
     """ulmfit.train.fit, which looks at several steps together"""
 
     def __init__(self, gpu, *problem):
-        super().__init__("auto", *problem)
+        with num_threads():  # contenders on the CPU choose the number for a process of their own
+            super().__init__("auto", *problem)
         self.device = gpu.kind
 
     def task(self, recipe):

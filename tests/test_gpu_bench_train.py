@@ -8,6 +8,7 @@ import pytest
 from cupy_on_cpu import in_place_of_cupy
 
 import minilstm_kernels
+from minilstm import get_num_threads
 
 
 @pytest.fixture
@@ -98,11 +99,13 @@ def test_a_step_of_a_language_model_is_timed_on_both_sides(script, tmp_path, mon
     for name, value in small()["gpu_lm"].items():
         monkeypatch.setattr(lm, name, value)
     journal = script("gpu_results").Journal(tmp_path / "a.csv", "run")
+    threads = get_num_threads()
     with kernels("plain") as gpu:
         gpu.kind = "cpu"  # on which ulmfit has no other kernels then
         for _ in range(2):  # once is enough
             lm.language_model(gpu, journal)
     assert [(row["provider"], row["metric"], row["note"], row["n"]) for row in journal.rows] == [
         ("ulmfit", "tokens/s", "", "2"), ("torch", "tokens/s", "", "2")]  # fmt: skip
+    assert get_num_threads() == threads
     ours, theirs = (float(row["y_50"]) for row in journal.rows)
     assert targets.of_language_model(journal.rows)[0] == pytest.approx(theirs / ours, rel=1e-4)
