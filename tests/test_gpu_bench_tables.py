@@ -229,6 +229,7 @@ def test_small_gates_do_not_count(script, made):
 def root(tmp_path):
     """A copy of what the report reads and writes."""
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests" / "fuzz" / "corpus", tmp_path / "tests" / "fuzz" / "corpus")
     (tmp_path / "kernels").mkdir()
     for file in ("README.md", "kernels/README.md", "kernels/gpu_times.csv"):
         shutil.copy(ROOT / file, tmp_path / file)
