@@ -9,7 +9,7 @@ all meet over a tiny model: there six updates are checked, and what is compiled 
 
 import functools
 
-from contenders_lm import Ours, Torch, expected
+from contenders_lm import CompiledTorch, Ours, Torch, expected
 from harness import FULL, QUICK, Contender, admit, options, time_in_turns
 from speed_rows import circumstances, milliseconds, record, rows_of
 from workers import Workers
@@ -22,6 +22,7 @@ CONTENDERS = {
     "cpu": Contender("cpu", Ours, ("auto",)),
     "torch": Contender("torch", Torch, (False,)),
     "torch-lean": Contender("torch-lean", Torch, (True,)),
+    "torch.compile": Contender("torch.compile", CompiledTorch),
 }
 MODE = "step"
 
@@ -47,7 +48,8 @@ def measure(shape, size, updates, contenders, threads, effort, about):
 def main():
     asked = options(__doc__, list(CONTENDERS)).parse_args()
     about = circumstances(asked.threads)
-    contenders = [CONTENDERS[name] for name in asked.contenders or CONTENDERS]
+    names = asked.contenders or [name for name in CONTENDERS if not asked.quick or name != "torch.compile"]
+    contenders = [CONTENDERS[name] for name in names]
     rows = measure(QUICK_SHAPE, QUICK_SIZE, 6, contenders, asked.threads, QUICK, about)
     if asked.quick:
         record(rows, "lm_step", asked)

@@ -88,16 +88,19 @@ class Torch:
         import torch
 
         self.device = device
-        self.torch, self.lean, self.problem, self.recipe = torch, lean, (T, B, V, size), recipe_for(T, B)
+        self.torch, self.problem, self.recipe = torch, (T, B, V, size), recipe_for(T, B)
+        self.lean, self.fused, self.lstm = lean, lean, torch.lstm  # nn.LSTM calls the same function
         self.batches, self.updates, self.steps = text(T, B, V), updates, None
 
     def start(self, dropouts):
         """A model and its optimiser, at the beginning."""
         torch, recipe = self.torch, self.recipe
-        self.dropouts, self.carry = dropouts, None
+        self.dropouts, (_, B, _, size) = dropouts, self.problem
+        widths = [size["hidden"]] * (size["layers"] - 1) + [size["embedding"]]
+        self.carry = [tuple(torch.zeros(1, B, H, device=self.device) for _ in "hc") for H in widths]
         given = weights(*self.problem).items()
         self.params = {n: torch.from_numpy(p.copy()).to(self.device).requires_grad_() for n, p in given}
-        fused = {"fused": True} if self.lean else {}
+        fused = {"fused": True} if self.fused else {}
         self.optimizer = torch.optim.Adam(
             self.params.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, **fused
         )
@@ -107,14 +110,18 @@ class Torch:
 
     def loss(self, step):
         """The loss of a window, penalties and all; the LSTM's states go on from the last one, without gradient."""
-        torch, p, drop, F = self.torch, self.params, self.dropouts, self.torch.nn.functional
-        ids, targets = (torch.from_numpy(a.astype(np.int64)).to(self.device) for a in self.batches[step][:2])
-        B, n_layers = ids.shape[1], self.problem[3]["layers"]
+        ids, targets = (self.torch.from_numpy(a.astype(np.int64)).to(self.device) for a in self.batches[step][:2])
+        loss, self.carry = self.loss_of(ids, targets, self.carry)
+        return loss
+
+    def loss_of(self, ids, targets, carry):
+        """ids, targets (T, B), the states before -> the loss, the states after"""
+        p, drop, F = self.params, self.dropouts, self.torch.nn.functional
+        B, after = ids.shape[1], []
         y = F.embedding(ids, p["encoder.embedding.weight"])  # (T, B, E)
         if drop.embedding:
             y = y * self.mask(drop.embedding, self.problem[2], 1)[ids]  # whole words
-        carry = []
-        for n in range(n_layers):
+        for n, state in enumerate(carry):
             weight_ih, weight_hh, bias_ih, bias_hh = (
                 p[f"encoder.lstm.{name}_l{n}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
@@ -123,16 +130,13 @@ class Torch:
                 y = y * self.mask(dropout, 1, B, y.shape[2])  # locked over time
             if drop.weight:
                 weight_hh = F.dropout(weight_hh, drop.weight)
-            zero = torch.zeros(1, B, weight_hh.shape[1], device=self.device)
-            state = self.carry[n] if self.carry else (zero, zero)
-            parameters = [weight_ih, weight_hh, bias_ih, bias_hh]  # nn.LSTM calls the same function with its own
-            y, h, c = torch.lstm(y, state, parameters, True, 1, 0.0, True, False, False)
-            carry.append((h.detach(), c.detach()))
-        self.carry = carry
+            parameters = [weight_ih, weight_hh, bias_ih, bias_hh]
+            y, h, c = self.lstm(y, state, parameters, True, 1, 0.0, True, False, False)
+            after.append((h.detach(), c.detach()))
         dropped = y * self.mask(drop.output, 1, B, y.shape[2]) if drop.output else y
         loss = self.cross_entropy(dropped.flatten(0, 1), targets.flatten())
         penalty = self.recipe.ar * dropped.pow(2).mean() + self.recipe.tar * (y[1:] - y[:-1]).pow(2).mean()
-        return loss + penalty
+        return loss + penalty, after
 
     def cross_entropy(self, y, targets):
         nn, weight, bias = self.torch.nn, self.params["encoder.embedding.weight"], self.params["decoder.bias"]
@@ -167,4 +171,21 @@ class Torch:
             loss.backward()
             found[f"loss {step}"] = loss.item()
         del self.params, self.optimizer
+        return found
+
+
+class CompiledTorch(Torch):
+    """Everything but the LSTM compiled, as torch.compile itself has it in a model with nn.LSTM, and Adam fused. Told to
+    take the LSTM too, it unrolls it over time: at T = 5 and twelve units it compiled for over two minutes."""
+
+    def __init__(self, T, B, V, size, updates=1):
+        super().__init__(False, T, B, V, size, updates)
+        self.torch._dynamo.reset()  # the last problem's programs
+        self.fused, self.lstm = True, self.torch.compiler.disable(self.torch.lstm)
+        self.loss_of = self.torch.compile(self.loss_of, dynamic=False)
+
+    def arrays(self, mode):
+        found = super().arrays(mode)
+        self.call(mode)  # with dropouts it is another program: compiled now, before time and memory count
+        self.steps = None
         return found

@@ -211,7 +211,8 @@ def lm_step_table() -> str:
     size = dict(shape_of(rows[0]))
     what = (
         f"{size['layers']} layers of {size['embedding']} and {size['hidden']}, T = {size['T']}, B = {size['B']}; "
-        "torch-lean: with PyTorch's chunked linear_cross_entropy and fused Adam. Memory is that of the whole process"
+        "torch.compile: everything but the LSTM compiled, and a fused Adam; torch-lean: a fused Adam and the chunked "
+        "linear_cross_entropy. Memory is that of the whole process"
     )
     return "\n".join([*table(heads, lines), "", f"{what}. {turns(rows)}. {about(rows)}"])
 
