@@ -2,10 +2,12 @@
 GPU. No kernel may spill registers to memory, nor take more of them, or of shared memory, than cuda_budget.toml says."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +66,13 @@ def check(file, found, gpus):
     assert not too_much, "\n".join(f"{use}, allowed: {budget[use.kernel]}" for use in too_much)
 
 
+def compile_for_all(compile_with, file, gpus, *more):
+    """One GPU on each processor, several at a time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda gpu: compile_with(file, gpu, *more), gpus))
+    check(file, [use for some in found for use in some], gpus)
+
+
 # --- the two compilers ------------------------------------------------------------------------------------------------
 
 
@@ -76,17 +85,23 @@ def run(*command, **options):
 @pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
 @pytest.mark.parametrize("file", FILES)
 def test_nvcc_compiles_it_within_its_budget(file, tmp_path):
-    gpus = [gpu for gpu in gpus_of(file) if f"sm_{gpu}" in run(NVCC, "--list-gpu-code").split()]
+    known = run(NVCC, "--list-gpu-code").split()
+    compile_for_all(compile_with_nvcc, file, [gpu for gpu in gpus_of(file) if f"sm_{gpu}" in known], tmp_path)
+
+
+def compile_with_nvcc(file, gpu, folder):
+    """-> what its kernels take"""
     # a host program that names a kernel is what makes nvcc compile a template
     wanted = ", ".join(f"(void*)({kernel})" for kernel in BUDGET[file])
-    source = tmp_path / file
+    source = folder / f"{gpu}.cu"
     source.write_text(f'#include "{ROOT / "kernels" / file}"\nvoid* wanted[] = {{{wanted}}};\n')
-    targets = [f"-gencode=arch=compute_{gpu},code=sm_{gpu}" for gpu in gpus]
-    log = run(NVCC, *OPTIONS, "-Xptxas=-v", "-Werror=all-warnings", "-fatbin", *targets, source, "-o", tmp_path / "out")
+    target = f"-gencode=arch=compute_{gpu},code=sm_{gpu}"
+    out = source.with_suffix(".fatbin")
+    log = run(NVCC, *OPTIONS, "-Xptxas=-v", "-Werror=all-warnings", "-fatbin", target, source, "-o", out)
     symbols = sorted(set(re.findall(r"entry function '(\w+)'", log)))
     readable = run("c++filt", input="\n".join(symbols)).splitlines()
     names = {s: re.match(r"(?:void )?(.*?)\(", name)[1] for s, name in zip(symbols, readable, strict=True)}
-    check(file, uses(log, names.get), gpus)
+    return uses(log, names.get)
 
 
 @cache
@@ -111,7 +126,7 @@ def test_nvrtc_compiles_it_within_its_budget(file):
     known = (ctypes.c_int * n.value)()
     assert library.nvrtcGetSupportedArchs(known) == 0
     gpus = [gpu for gpu in gpus_of(file) if gpu in list(known)]
-    check(file, [use for gpu in gpus for use in compile_with_nvrtc(file, gpu)], gpus)
+    compile_for_all(compile_with_nvrtc, file, gpus)
 
 
 def compile_with_nvrtc(file, gpu):
