@@ -132,11 +132,15 @@ def choices_table() -> str:
     if not rows:
         return NOT_YET
     names = list(dict.fromkeys(row["variant"] for row in rows))
-    lines = ["| variant | what differs from the default | validation error % | seeds |", "|---|---|---|---|"]
+    of_default = {row["seed"]: float(row["validation_error"]) for row in rows if not row["changes"]}
+    lines = ["| variant | what differs from the default | validation error % | to the default, same seeds | seeds |",
+             "|---|---|---|---|---|"]  # fmt: skip
     for name in names:
         some = [row for row in rows if row["variant"] == name]
         changes = f"`{some[0]['changes']}`" if some[0]["changes"] else "-"
-        lines.append(f"| {name} | {changes} | {mean(some, 'validation_error', 2)} | {len(some)} |")
+        apart = [float(row["validation_error"]) - of_default[row["seed"]] for row in some]
+        apart = f"{sum(apart) / len(apart):+.2f}" if some[0]["changes"] else "-"
+        lines.append(f"| {name} | {changes} | {mean(some, 'validation_error', 2)} | {apart} | {len(some)} |")
     return "\n".join(lines)
 
 

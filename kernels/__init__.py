@@ -48,7 +48,7 @@ class Implementation(NamedTuple):
     requires: tuple[str, ...]       # packages it imports
     install: str                    # what to type when one of them is missing
     summary: str
-    precisions: tuple[str, ...] = ()    # besides float32 and float64: see below
+    precisions: tuple[str, ...] = ()    # besides float32 and float64: see above
 
 
 class Availability(NamedTuple):

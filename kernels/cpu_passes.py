@@ -33,8 +33,8 @@ def is_small(n) -> bool:
 
 
 def flat(*arrays):
-    """The arrays, all of one size, as views of one dimension; None where they do not fit or are small."""
-    if is_small(arrays[0].size) or not fits(*arrays):
+    """The arrays as views of one dimension; None where they do not fit, or not each other, or are small."""
+    if is_small(arrays[0].size) or not fits(*arrays) or len({a.shape for a in arrays}) > 1:
         return None
     return [a.reshape(-1) for a in arrays]
 

@@ -6,12 +6,13 @@ Legend
     Every layer is two neighbours, `forward` and `backward`; what backward needs is a value that forward returns.
 
 Reading order
-    gates         six equations and their undoing
-    recurrence    the loop over time; choosing a faster implementation
-    lstm, stack   the whole layer, and layers on top of each other
-    wavefront     the same layers side by side, on a GPU
-    gradcheck     why you may believe it
-    embedding, linear, batchnorm, dropout, pooling, loss, regularization
+    activations, gates      six equations and their undoing
+    recurrence              the loop over time; choosing a faster implementation
+    lstm                    the whole layer
+    dropout, stack          masks, and layers on top of each other
+    wavefront               the same layers side by side, on a GPU
+    gradcheck               why you may believe it
+    embedding, linear, batchnorm, pooling, loss, regularization
     params, optim, clipping, checkpoint
     twins, threads          the way to the compiled kernels
 """
@@ -28,7 +29,7 @@ from .linear import Linear
 from .loss import linear_cross_entropy, softmax_cross_entropy_backward, softmax_cross_entropy_forward
 from .lstm import LSTM, LSTMCache, LSTMState
 from .optim import ASGD, SGD, Adam, triggered
-from .params import count_params
+from .params import count_params, move
 from .pooling import concat_pool_backward, concat_pool_forward
 from .recurrence import Plan, Recurrence, available_kernels
 from .regularization import (
@@ -51,5 +52,5 @@ __all__ = [
     "temporal_activation_regularization_forward", "temporal_activation_regularization_backward",
     "SGD", "ASGD", "triggered", "Adam", "clip_grad_norm", "clip_scale", "grad_norm", "NonFiniteError", "gradcheck",
     "save_arrays", "load_arrays", "CheckpointError", "to_state_dict", "load_state_dict", "count_params",
-    "get_array_module", "to_device", "to_numpy", "get_num_threads", "set_num_threads", "num_threads",
+    "get_array_module", "to_device", "to_numpy", "move", "get_num_threads", "set_num_threads", "num_threads",
 ]

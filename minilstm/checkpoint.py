@@ -34,9 +34,13 @@ class CheckpointError(ValueError):
 def save_arrays(path, arrays, metadata=None):
     """Write {name: array} and {key: text} to `path`, durably and all at once.
 
-    Raises OSError, of this path, as the disk does, and TypeError for arrays that the format does not know.
+    Raises OSError, of this path, as the disk does, TypeError for arrays that the format does not know, and ValueError
+    for metadata under a key that the file needs itself.
     """
     path = Path(path)
+    taken = {CHECKSUM, *WRITER} & set(metadata or {})
+    if taken:
+        raise ValueError(f"{path}: metadata: the key {min(taken)!r} is the file's own, choose another")
     arrays = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
     metadata = {**(metadata or {}), **WRITER}
     try:
@@ -74,7 +78,12 @@ def load_arrays(path):
         _check_header(path)
         with safe_open(path, "numpy") as f:
             metadata = f.metadata() or {}
+            for name in f.keys():
+                if (kind := f.get_slice(name).get_dtype()) not in TYPES.values():
+                    raise CheckpointError(f"{path}: {name!r} is {kind}, which NumPy does not know; save it as float32")
             arrays = {name: f.get_tensor(name) for name in f.keys()}
+    except CheckpointError:
+        raise
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
         said = repr(str(e)[:500])[1:-1]  # it quotes the file, whose escape codes must not reach a terminal
         raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({said})") from e
@@ -105,11 +114,17 @@ def to_state_dict(params):
 def load_state_dict(params, state_dict):
     """Copy a state dictionary (of arrays, or of PyTorch tensors) into `params`, in place.
 
-    Raises ValueError that lists every missing, unexpected or differently shaped entry.
+    Raises ValueError that lists every missing, unexpected or differently shaped entry, and TypeError for what are no
+    real numbers.
     """
     arrays = {}
     for name, a in state_dict.items():
-        arrays[name] = a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a)
+        if hasattr(a, "detach"):
+            a = a.detach().cpu()
+            a = (a.float() if str(a.dtype) == "torch.bfloat16" else a).numpy()  # which NumPy does not know
+        arrays[name] = np.asarray(a)
+        if arrays[name].dtype.kind not in "fiu":
+            raise TypeError(f"the state dictionary's {name}: expected real numbers, got dtype {arrays[name].dtype}")
     assign(params, arrays, "the state dictionary's arrays")
 
 

@@ -15,6 +15,15 @@ def check_size(name, n):
         raise ValueError(f"{name}: expected at least 1, got {n}")
 
 
+def check_counter(name, n, below):
+    """-> `n` as an int. Raises TypeError unless it is an integer, ValueError unless it is in 0..below-1."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {type(n).__name__}")
+    if not 0 <= n < below:
+        raise ValueError(f"{name}: expected an integer in 0..2**{below.bit_length() - 1}-1, got {n}")
+    return int(n)
+
+
 def check_number(name, x, below=math.inf):
     """Raise ValueError unless 0 <= x < below; NaN is not."""
     if not 0 <= x < below:
@@ -22,10 +31,16 @@ def check_number(name, x, below=math.inf):
                          + f", got {x}")  # fmt: skip
 
 
+def check_array(name, x, what="an array"):
+    """Raise TypeError unless `x` is an array of NumPy's or CuPy's."""
+    if not isinstance(x, np.ndarray | np.generic) and not is_cupy(x):
+        remedy = "; of a PyTorch tensor pass x.numpy()" if hasattr(x, "numpy") else ""
+        raise TypeError(f"{name}: expected {what}, got {type(x).__name__}{remedy}")
+
+
 def check_float_array(name, x, shape, dtype=None):
     """Raise unless `x` is a floating array of this shape (letters in `shape` stand for any size) and dtype."""
-    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-        raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+    check_array(name, x)
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a floating-point array, got dtype {x.dtype}")
     if dtype is not None and x.dtype != dtype:
@@ -45,6 +60,7 @@ def check_shape(name, x, shape):
 
 def check_mask(name, mask, x):
     """Raise unless `mask` has the dtype of `x` and broadcasts to its shape (and not the other way round)."""
+    check_array("x", x)
     check_float_array(name, mask, getattr(mask, "shape", ()), x.dtype)
     try:
         fits = np.broadcast_shapes(mask.shape, x.shape) == tuple(x.shape)
@@ -57,9 +73,9 @@ def check_mask(name, mask, x):
 def check_ids(name, ids, n, what="rows"):
     """Raise unless `ids` is an integer array with all values in 0..n-1. Those of an array on the device are not looked
     at, because that would mean to wait for it: whoever puts it there has checked them."""
-    if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
-        got = getattr(ids, "dtype", type(ids).__name__)
-        raise TypeError(f"{name}: expected an array of integers, got {got}")
+    check_array(name, ids, "an array of integers")
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an array of integers, got {ids.dtype}")
     if not is_cupy(ids) and ids.size and (int(ids.min()) < 0 or int(ids.max()) >= n):
         bad = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
         raise IndexError(f"{name}: expected ids in 0..{n - 1} ({n} {what}), got {bad}")

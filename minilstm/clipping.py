@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from .arrays import get_array_module, is_cupy
+from .checks import check_number
 from .params import non_finite
 from .twins import twin
 
@@ -43,14 +44,20 @@ def grad_norm(grads, *, kernel="auto"):
 
 def _sum_of_squares(g, compiled):
     total = None if compiled is None else compiled(g)
-    return float((g * g).sum()) if total is None else total
+    if total is None:
+        g = g.astype(np.float64, copy=False)  # where the square of a float32 neither overflows nor vanishes
+        total = float((g * g).sum())
+    return total
 
 
 def clip_scale(norm, max_norm):
     """What gradients of this norm are to be multiplied with so that theirs is at most max_norm (None: any): at most 1,
-    and NaN where the norm is not finite. A number for a number, an array of shape () on the device for one there."""
+    0 where max_norm is, and NaN where the norm is not finite. A number for a number, an array of shape () on the device
+    for one there."""
+    if max_norm is not None:
+        check_number("max_norm", max_norm)
     xp = get_array_module(norm)
-    allowed = 1.0 if max_norm is None else max_norm / xp.maximum(norm, max_norm)
+    allowed = 1.0 if max_norm is None else max_norm / xp.maximum(norm, max_norm or 1.0)
     scale = xp.where(xp.isfinite(norm), allowed, xp.nan)
     return scale if is_cupy(norm) else float(scale)
 
@@ -61,6 +68,8 @@ def clip_grad_norm(grads, max_norm, *, kernel="auto") -> float:
     Raises NonFiniteError, naming the gradients, when one holds a NaN or an infinity: no update is ever made of those.
     Waits for the device where the gradients are there.
     """
+    if max_norm is not None:
+        check_number("max_norm", max_norm)
     norm = float(grad_norm(grads, kernel=kernel))
     if not math.isfinite(norm):
         raise NonFiniteError("gradient is not finite in " + ", ".join(non_finite(grads)))

@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 
 from .arrays import to_device
-from .checks import check_mask
+from .checks import check_counter, check_mask
 from .twins import twin
 
 
@@ -50,16 +50,18 @@ class MaskSource:
     def __init__(self, seed: int, *, kernel="auto", device="cpu"):
         """kernel: "auto" draws with the compiled twin where there is one, "reference" with NumPy; the bits are equal.
         device: where the masks are wanted, "cpu" or "cuda"."""
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed: expected an integer in 0..2**64-1, got {seed}")
         if device not in ("cpu", "cuda"):
             raise ValueError(f'device: expected "cpu" or "cuda", got {device!r}')
-        self.seed, self.kernel, self.device = seed, kernel, device
+        self.seed, self.kernel, self.device = check_counter("seed", seed, 2**64), kernel, device
 
     def mask(self, kind: str, shape, p: float, *, step: int, layer: int = 0, dtype=np.float32):
-        """A scaled mask of this shape, or None where p is 0. Raises ValueError unless 0 <= p < 1."""
+        """A scaled mask of this shape, or None where p is 0. Raises ValueError unless 0 <= p < 1, and for a step or a
+        layer that the counter cannot hold; TypeError for a dtype that is not a floating one."""
         if not 0 <= p < 1:
             raise ValueError(f"dropout p ({kind}): expected 0 <= p < 1, got {p}")
+        step, layer = check_counter("step", step, 2**64), check_counter("layer", layer, 2**32)
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"dtype: expected a floating-point one, got {np.dtype(dtype)}")
         threshold = min(round(p * 65536), 65535)
         if threshold == 0:
             return None

@@ -30,7 +30,7 @@ class Embedding:
         check_ids("ids", ids, weight.shape[0], "words")
         if row_mask is not None:
             check_float_array("row_mask", row_mask, (weight.shape[0], 1), weight.dtype)
-        ids = get_array_module(weight).asarray(ids)
+        ids = get_array_module(weight).array(ids)  # a copy: what backward reads is what was checked
         compiled = twin("embedding_forward", self.kernel, weight)
         y = None if compiled is None else compiled(weight, ids, row_mask)
         if y is None:

@@ -9,8 +9,10 @@ and the check demands, in float64,
 
     |analytic - numeric| <= tol * max(|analytic| + |numeric|, ||dy|| * ||v||)
 
-which is how far two numbers of that size may drift apart by rounding. A single wrong term shows in almost every
-direction. Keep the inputs of ReLU and max off their kinks, where no derivative exists.
+The second scale is there for directions in which little is left but rounding. It bounds what the check can see, too: a
+single wrong term shows in almost every direction, but one in a gradient that is small beside ||dy|| * ||v||, as of the
+first layers of a deep model, asks for a smaller tolerance (right gradients of whole models come to some 1e-8) and more
+directions. Keep the inputs of ReLU and max off their kinks, where no derivative exists.
 
     forward = lambda inputs: {"y": np.tanh(inputs["x"])}
     backward = lambda inputs, d: {"x": d["y"] * (1 - np.tanh(inputs["x"]) ** 2)}
@@ -31,8 +33,12 @@ def gradcheck(forward, backward, inputs, *, rng, tolerance=TOLERANCE, zero=(), d
     `zero` names the (output, input) pairs that are zero by nature; any other gradient that is zero everywhere fails,
     and so does a gradient that is missing or of another shape.
     """
+    if directions < 1:
+        raise ValueError(f"directions: expected at least 1, got {directions}")
     inputs = {name: np.asarray(x) for name, x in inputs.items()}
     outputs = {name: np.asarray(y) for name, y in forward(inputs).items()}
+    if not inputs or not outputs:
+        raise ValueError(f"expected inputs and outputs, got {len(inputs)} and {len(outputs)}: nothing to check")
     worst = 0.0
     for y_name, y in outputs.items():
         dy = rng.standard_normal(y.shape)

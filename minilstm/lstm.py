@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import get_array_module, library_products
-from .checks import check_float_array, check_lengths, check_size
+from .checks import check_float_array, check_lengths, check_shape, check_size
 from .params import uniform
 from .recurrence import Plan, Recurrence, check_kernel, get_recurrence, plan_recurrence, storage_dtype
 
@@ -99,13 +99,8 @@ class LSTM:
         self.kernel, self.precision = kernel, precision
         check_kernel(kernel, precision)
         I, H = input_size, hidden_size
-        bound = H**-0.5
-        self.params = {
-            "weight_ih": uniform(rng, (4 * H, I), bound, dtype),
-            "weight_hh": uniform(rng, (4 * H, H), bound, dtype),
-            "bias_ih": uniform(rng, (4 * H,), bound, dtype),
-            "bias_hh": uniform(rng, (4 * H,), bound, dtype),
-        }
+        self.shapes = {"weight_ih": (4 * H, I), "weight_hh": (4 * H, H), "bias_ih": (4 * H,), "bias_hh": (4 * H,)}
+        self.params = {name: uniform(rng, shape, H**-0.5, dtype) for name, shape in self.shapes.items()}
 
     def plan(self, x, *, need_cache=True) -> Plan:
         """Which implementation a call of `forward` on `x` (T, B, I) will use, why, and the microseconds that its loop
@@ -151,8 +146,9 @@ class LSTM:
         """
         if cache is None:
             raise ValueError("cache: expected the LSTMCache of a forward with need_cache=True, got None")
-        T, B, I = cache.x.shape
-        H = self.hidden_size
+        (T, B, I), H = cache.x.shape, self.hidden_size
+        if (I, cache.weight_hh.shape[1]) != (self.input_size, H):
+            raise ValueError(f"cache: expected that of a layer of I={self.input_size}, H={H}, got {cache!r}")
         dh_T, dc_T = pair("dstate", dstate)
         for name, d, shape in (("dy", dy, (T, B, H)), ("dstate.h", dh_T, (B, H)), ("dstate.c", dc_T, (B, H))):
             if d is not None:
@@ -186,6 +182,8 @@ class LSTM:
 
     def _check(self, x, state, lengths, weight_hh_mask):
         check_float_array("x", x, ("T", "B", self.input_size), self.dtype)
+        for name, shape in self.shapes.items():  # a kernel would read past the end of an array that is too short
+            check_shape(f"params[{name!r}]", self.params[name], shape)
         T, B, _ = x.shape
         H = self.hidden_size
         if T == 0:

@@ -1,7 +1,8 @@
 """SGD, averaged SGD and Adam with one learning rate per parameter.
 
 `step(params, grads, lrs)` changes `params` in place and touches only what is in `grads`: a frozen parameter is one
-whose gradient is absent, and neither its value nor its moments nor its step count move.
+whose gradient is absent, and neither its value nor its moments nor its step count move. Everything is checked before
+the first of them moves: a step is made as a whole or not at all.
 
 `step(..., scale=)` multiplies every gradient first, by 1 or by what `clipping.clip_scale` makes of their norm. It may
 be a number on the device, for which nobody waits; where it is not finite, no parameter and no moment changes. Since the
@@ -30,10 +31,9 @@ class SGD:
 
     def step(self, params, grads, lrs, *, scale=1.0):
         """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
-        gradient without a parameter or a rate, ValueError for a rate below zero."""
+        gradient without a parameter or a rate, ValueError for a rate below zero and for other shapes."""
         compiled = twin("sgd", self.kernel, *grads.values())
-        for name, g in grads.items():
-            p, lr = _checked(params, name, g), _rate(lrs, name)
+        for name, p, g, lr in _checked(params, grads, lrs, self.state):
             v = _moment(self.state["momentum"], name, p) if self.momentum else None
             if compiled is not None and compiled(p, g, v, lr, self.momentum, self.weight_decay, scale):
                 continue
@@ -53,20 +53,21 @@ class ASGD:
     lambd=0: p -= lr * (g + weight_decay * p), and `state["ax"]` holds the mean of p after its steps t0 + 2, t0 + 3, ...
 
     Training goes on from the weights themselves; the means are what is to be used in the end. Up to step t0 there are
-    none. NT-ASGD is this with a t0 that is set on the way: see `triggered`.
+    none. NT-ASGD is this with a t0 that is set on the way, to the number of steps made so far: see `triggered`.
     """
 
     def __init__(self, *, t0=math.inf, weight_decay=0.0, kernel="auto"):
         check_number("weight_decay", weight_decay)
+        if not t0 >= 0:
+            raise ValueError(f"t0: expected a number of steps from 0, or math.inf, got {t0}")
         self.t0, self.weight_decay, self.kernel = t0, weight_decay, kernel
         self.state = {"ax": {}, "step": {}}
 
     def step(self, params, grads, lrs, *, scale=1.0):
         """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
-        gradient without a parameter or a rate, ValueError for a rate below zero."""
+        gradient without a parameter or a rate, ValueError for a rate below zero and for other shapes."""
         means, compiled = self.state["ax"], twin("asgd", self.kernel, *grads.values())
-        for name, g in grads.items():
-            p, lr = _checked(params, name, g), _rate(lrs, name)
+        for name, p, g, lr in _checked(params, grads, lrs, self.state):
             n = _count(self.state["step"], name) - 1 - self.t0  # from -t0 on: of how many values the mean is, if of any
             mean = means.get(name) if n > 1 else None
             if compiled is None or not compiled(p, g, mean, lr, self.weight_decay, n, scale):
@@ -112,12 +113,11 @@ class Adam:
 
     def step(self, params, grads, lrs, *, scale=1.0):
         """lrs: one rate for all, or one per parameter name; scale: of all gradients, see above. Raises KeyError for a
-        gradient without a parameter or a rate, ValueError for a rate below zero."""
+        gradient without a parameter or a rate, ValueError for a rate below zero and for other shapes."""
         beta1, beta2 = self.betas
         decay, shrinkage = (0.0, self.weight_decay) if self.decoupled_weight_decay else (self.weight_decay, 0.0)
         compiled = twin("adam", self.kernel, *grads.values())
-        for name, g in grads.items():
-            p, lr = _checked(params, name, g), _rate(lrs, name)
+        for name, p, g, lr in _checked(params, grads, lrs, self.state):
             m, v = (_moment(self.state[moment], name, p) for moment in ("exp_avg", "exp_avg_sq"))
             t = _count(self.state["step"], name)
             # p -= lr * m_hat / (sqrt(v_hat) + eps), the hats being the bias corrections
@@ -142,13 +142,20 @@ class Adam:
                 p -= step_size * (m / denominator)
 
 
-def _checked(params, name, g):
-    """The parameter that a gradient belongs to. Raises KeyError without one, ValueError for another shape."""
-    if name not in params:
-        raise KeyError(f"grads: there is no parameter {name!r}")
-    p = params[name]
-    check_shape(f"grads[{name!r}]", g, p.shape)
-    return p
+def _checked(params, grads, lrs, state):
+    """-> [(name, parameter, gradient, rate)] of all gradients. Raises KeyError for one without a parameter or a rate,
+    ValueError for one of another shape, and for moments of another shape: the parameter was exchanged since."""
+    found = []
+    for name, g in grads.items():
+        if name not in params:
+            raise KeyError(f"grads: there is no parameter {name!r}")
+        p = params[name]
+        check_shape(f"grads[{name!r}]", g, p.shape)
+        for moment, arrays in state.items():
+            if name in arrays and moment != "step":
+                check_shape(f"state[{moment!r}][{name!r}]", arrays[name], p.shape)
+        found.append((name, p, g, _rate(lrs, name)))
+    return found
 
 
 def _rate(lrs, name):

@@ -14,6 +14,8 @@ def uniform(rng, shape, bound, dtype):
     """U(-bound, bound). Drawn in float64 whatever the dtype, so that float32 and float64 models start alike."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a generator, as numpy.random.default_rng(0) is one, got {type(rng).__name__}")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
     return rng.uniform(-bound, bound, shape).astype(dtype)
 
 

@@ -29,6 +29,8 @@ class LSTMStack:
     def __init__(
         self, input_size, hidden_sizes, *, rng, dtype=np.float32, kernel="auto", precision=None, wavefront=None
     ):
+        if not isinstance(hidden_sizes, list | tuple):
+            raise TypeError(f"hidden_sizes: expected a list, as [{hidden_sizes!r}], got {type(hidden_sizes).__name__}")
         if not hidden_sizes:
             raise ValueError("hidden_sizes: expected at least one layer, got none")
         check_wish(wavefront)
@@ -93,6 +95,8 @@ class LSTMStack:
         if not 0 <= lowest < len(self.layers):
             raise ValueError(f"lowest: expected a layer in 0..{len(self.layers) - 1}, got {lowest}")
         dstates = self._per_layer("dstates", dstates)
+        if len(cache.layers) != len(self.layers):
+            raise ValueError(f"cache: expected that of {len(self.layers)} layers, got one of {len(cache.layers)}")
         if isinstance(cache, WavefrontCache):
             return wavefront_backward(dy, dstates, cache, lowest=lowest, need_dx=need_dx)
         new_dstates: list[LSTMState | None] = [None] * len(self.layers)

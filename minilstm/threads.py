@@ -4,9 +4,9 @@
     with minilstm.num_threads(1): ...       for a while
 
 The threads of two libraries must not work side by side: those of a BLAS go on watching for work after a product, on the
-very cores that the others now need, and everything takes several times as long. Where the compiled kernels can run
-(Numba is there), they carry all large products: they get the n threads, and the BLAS gets one. Where they cannot, the
-BLAS gets all n.
+very cores that the others now need, and everything takes several times as long. Where Numba is installed, the compiled
+kernels carry all large products: they get the n threads, and the BLAS gets one. Where it is not, the BLAS gets all n.
+(On a processor without FMA the kernels refuse to run, and this does not know: set the BLAS's threads yourself.)
 
 Unless something is set, the kernels use the processors of this process, but no more than OMP_NUM_THREADS or
 OPENBLAS_NUM_THREADS say, and the BLAS is left as it is: a program that multiplies with NumPy between the layers should
@@ -43,7 +43,8 @@ def get_num_threads() -> int:
 
 @contextmanager
 def num_threads(n: int | None = None):
-    """`set_num_threads(n)`, and at the end what was before."""
+    """`set_num_threads(n)`, and at the end what was before: for the whole process, so such blocks of two Python threads
+    must not overlap."""
     global _asked
     before = _asked
     set_num_threads(n)

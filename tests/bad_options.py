@@ -133,7 +133,7 @@ OUT_FOLDERS = {
     "below a file": ("file/run", [], ["cannot be written", "choose another --out"]),
     "a run": ("run", [], ["--resume continues it, --overwrite starts anew"]),
     "something else": ("full", [], ["is not empty; name another --out"]),
-    "something else, overwrite": ("full", ["--overwrite"], ["is not a run directory", "will not delete it"]),
+    "something else, overwrite": ("full", ["--overwrite"], ["is not a run directory", "name another --out"]),
     "nothing to resume": ("new", ["--resume"], ["no run to resume there", "leave out --resume"]),
     "a name too long": ("x" * 300, [], ["cannot be written"]),
     "no rights": ("locked/run", [], ["cannot be written", "choose another --out"]),

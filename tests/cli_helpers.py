@@ -20,7 +20,8 @@ STAGES = ("pretrain", "finetune", "classify")
 
 def tiny(*stages):
     """The recipe as options of a command that does these stages; it refuses constants of others."""
-    names = [name for name in SETTINGS if name.split(".")[0] not in set(STAGES) - set(stages)]
+    others = {*STAGES} - {*stages} | ({"min_freq"} if "pretrain" not in stages else set())
+    names = [name for name in SETTINGS if name.split(".")[0] not in others]
     return [word for name in names for word in ("--set", f"{name}={SETTINGS[name]}")]
 
 

@@ -262,6 +262,20 @@ def test_names_that_no_file_can_hold_leave_nothing_behind(path, monkeypatch):
     assert os.listdir(path.parent) == []
 
 
+@pytest.mark.parametrize("key", ["sha256", "writer"])
+def test_a_key_of_the_files_own_is_refused(path, key):
+    with pytest.raises(ValueError, match=f"model.safetensors: metadata: the key '{key}' is the file's own, choose"):
+        save_arrays(path, {"a": np.ones(1)}, {key: "abc"})
+    assert os.listdir(path.parent) == []
+
+
+def test_a_type_that_numpy_does_not_know_is_named(path):
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CheckpointError, match="model.safetensors: 'w' is BF16, which NumPy does not know; save it as"):
+        load_arrays(path)
+
+
 def test_a_directory_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         save_arrays(tmp_path / "nowhere" / "model.safetensors", {"a": np.ones(1)})
@@ -286,6 +300,20 @@ def test_every_mismatch_is_listed_and_nothing_is_loaded():
     for part in ("gone: missing", "extra: not expected", "other: expected shape (2, 3), got (3, 2)"):
         assert part in str(e.value)
     assert not params["fits"].any()
+
+
+def test_what_is_no_real_number_is_refused():
+    for bad in (np.ones(2, complex), np.array(["a", "b"])):
+        with pytest.raises(TypeError, match="the state dictionary's a: expected real numbers, got dtype"):
+            load_state_dict({"a": np.zeros(2, np.float32)}, {"a": bad})
+
+
+@pytest.mark.torch
+def test_bfloat16_tensors_come_in_as_float32():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    params = {"a": np.zeros(2, np.float32)}
+    load_state_dict(params, {"a": torch.tensor([1.5, -3.0], dtype=torch.bfloat16)})
+    assert params["a"].tolist() == [1.5, -3]
 
 
 @pytest.mark.torch

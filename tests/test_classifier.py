@@ -31,8 +31,20 @@ from ulmfit.recipes import ClassifierTraining, Dropouts, ModelSize
 def test_logits_and_loss_against_every_parameter(case):
     p = well_posed(ClassifierProblem, case)
     rng = np.random.default_rng(case.seed)
-    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature())
+    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature(), tolerance=1e-7)
     assert p.backward(p.inputs, {"loss": 1.0}).keys() == p.model.params.keys()
+
+
+@pytest.mark.parametrize("name", ClassifierProblem(ClassifierCase()).inputs)
+def test_a_gradient_that_is_a_thousandth_too_large_is_noticed(name):
+    p = well_posed(ClassifierProblem, ClassifierCase(T=6, B=4, E=3, H=4))
+
+    def backward(inputs, d):
+        grads = p.backward(inputs, d)
+        return grads | {name: grads[name] * 1.001}
+
+    with pytest.raises(AssertionError, match=f"/ d {name}: analytic"):
+        gradcheck(p.forward, backward, p.inputs, rng=np.random.default_rng(0), zero=p.zero_by_nature(), tolerance=1e-7)
 
 
 @given(case=classifier_cases)

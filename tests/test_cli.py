@@ -251,8 +251,20 @@ def test_a_table_as_text_to_pretrain_on_is_noted(tiny_data, tmp_path):
         assert ("looks like a table and is read as plain text" in " ".join(answer.out.split())) == noted
 
 
+def test_a_text_without_blank_lines_is_noted_to_be_one_document(tiny_data, tmp_path):
+    text = (tiny_data / "text.txt").read_text()
+    for name, said, noted in (("one", text.replace("\n\n", "\n"), True), ("more", text, False)):
+        (tmp_path / f"{name}.txt").write_text(said)
+        how = ["--text", tmp_path / f"{name}.txt", "--out", tmp_path / name, *tiny("pretrain")]
+        answer = " ".join(succeeds("pretrain", *how).out.split())
+        assert ("is a single document" in answer and "documents are parted by blank lines" in answer) == noted
+
+
 def test_minutes_become_steps_in_the_configuration(tiny_data, tmp_path):
-    lm = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm", *tiny("pretrain")]
+    lm = ["--text", tiny_data / "text.txt", "--out", tmp_path / "lm", *tiny("pretrain")[:-2]]
+    for length in ("pretrain.epochs=1", "pretrain.steps=9"):
+        answer = ulmfit("pretrain", *lm, "--minutes", "0.01", "--set", length)
+        is_refused(answer, f"--minutes says how long to pre-train, and so does --set {length}; leave one of them out")
     succeeds("pretrain", *lm, "--minutes", "0.01")
     steps = metrics(tmp_path / "lm")["stages"]["pretrain"]["steps"]
     assert f"steps: {steps}\n" in (tmp_path / "lm" / "config.yaml").read_text() and steps > 1

@@ -71,3 +71,18 @@ def test_a_scale_brings_the_norm_down_and_never_up(norm, max_norm):
         assert scale == max_norm / norm < 1 or max_norm / norm == 1
     if math.isfinite(norm):
         assert clip_scale(norm, None) == 1
+    assert clip_scale(norm, 0) == 0 or not math.isfinite(norm)
+
+
+@pytest.mark.parametrize("max_norm", [-1.0, math.nan])
+def test_a_limit_below_zero_would_turn_gradients_round(max_norm):
+    for call in (lambda: clip_grad_norm(some(), max_norm), lambda: clip_scale(1.0, max_norm)):
+        with pytest.raises(ValueError, match="max_norm: expected a number from 0, got"):
+            call()
+
+
+@pytest.mark.parametrize("n", [10, 20_000])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_squares_neither_vanish_nor_overflow(n, size):
+    """Whether or not there are enough numbers for compiled code."""
+    assert grad_norm({"a": np.full(n, size, np.float32)}) == pytest.approx(size * n**0.5, rel=1e-6)

@@ -127,6 +127,24 @@ def test_the_seed_has_bounds(seed):
         MaskSource(seed)
 
 
+@pytest.mark.parametrize("given, error, message", [
+    ({"step": -1}, ValueError, r"step: expected an integer in 0..2\*\*64-1, got -1"),
+    ({"step": 1.0}, TypeError, "step: expected an integer, got float"),
+    ({"layer": -1}, ValueError, r"layer: expected an integer in 0..2\*\*32-1, got -1"),
+    ({"layer": 2**32}, ValueError, "layer: expected an integer in"),
+    ({"dtype": np.int32}, TypeError, "dtype: expected a floating-point one, got int32"),
+])  # fmt: skip
+def test_a_mask_that_would_be_anothers_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        MaskSource(0).mask("a", (3,), 0.5, **({"step": 0} | given))
+
+
+def test_numpys_integers_are_integers():
+    for kind in ("embed", "hidden", "output"):
+        mask = MaskSource(np.int64(7)).mask(kind, (40,), 0.5, step=np.int64(3), layer=np.int64(1))
+        assert (mask == MaskSource(7).mask(kind, (40,), 0.5, step=3, layer=1)).all()
+
+
 def test_the_device_is_one_of_two():
     with pytest.raises(ValueError, match='device: expected "cpu" or "cuda", got \'gpu\''):
         MaskSource(0, device="gpu")

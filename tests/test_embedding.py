@@ -91,3 +91,18 @@ def test_bad_dy():
         layer.backward(np.ones(3, np.float32), cache)
     with pytest.raises(TypeError, match="dy: expected dtype float32, got float64"):
         layer.backward(np.ones((1, 2, 3)), cache)
+
+
+def test_backward_reads_the_ids_that_forward_checked():
+    """Whoever fills one buffer with batch after batch may do so before backward."""
+    layer, ids = Embedding(5, 3, rng=np.random.default_rng(0)), np.array([[0, 1]])
+    y, cache = layer.forward(ids)
+    ids[:] = 10**6
+    _, grads = layer.backward(np.ones_like(y), cache)
+    assert grads["weight"].sum(axis=1).tolist() == [3, 3, 0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float16])
+def test_weights_are_of_a_floating_type_that_everything_can_compute_in(dtype):
+    with pytest.raises(TypeError, match="dtype: expected float32 or float64, got"):
+        Embedding(5, 3, rng=np.random.default_rng(0), dtype=dtype)

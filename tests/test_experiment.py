@@ -32,7 +32,7 @@ def test_the_run_directory_holds_what_the_contract_says(pets_run):
     assert {"config.yaml", "log.jsonl", "metrics.json", "predictions.jsonl", "forward", "backward"} <= names
     assert "checkpoints" not in names
     for direction in ("forward", "backward"):
-        for folder in (out / direction, out / direction / "pretrain", out / direction / "finetune"):
+        for folder in (out / direction, out / "pretrain" / direction, out / "finetune" / direction):
             assert all((folder / name).is_file() for name in MODELS)
 
 
@@ -102,7 +102,7 @@ def test_backward_and_forward_are_two_models(pets_run):
 
 def test_the_vocabulary_is_the_union_of_text_and_training_rows(pets_run, pets):
     out, _ = pets_run
-    before, after = (Vocab.load(out / "forward" / f / "vocab.json") for f in ("pretrain", "finetune"))
+    before, after = (Vocab.load(out / f / "forward" / "vocab.json") for f in ("pretrain", "finetune"))
     assert after.itos[: len(before)] == before.itos and "mat" in before and "cat" in before
     new = set(after.itos[len(before) :])
     assert len([w for w in new if w.startswith("train")]) == 36  # the four others are validation
@@ -167,6 +167,17 @@ def test_another_seed_gives_another_model(pets_run, pets, tmp_path):
     run_experiment(config_for(pets, seed=6), tmp_path / "other")
     other = (tmp_path / "other" / "model.safetensors").read_bytes()
     assert other != (out / "forward" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"minutes": -1.0}, "minutes: expected a number above 0, got -1.0"),
+    ({"minutes": float("nan")}, "minutes: expected a number above 0, got nan"),
+    ({"config": None}, "config: expected a RunConfig; None is for a run that is resumed"),
+])  # fmt: skip
+def test_a_call_that_makes_no_sense_is_refused_before_anything_is_made(given, message, pets, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_experiment(**{"config": config_for(pets), "out": tmp_path / "run"} | given)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_limit_in_minutes_is_frozen_as_steps(pets, tmp_path, monkeypatch):

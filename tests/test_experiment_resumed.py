@@ -88,6 +88,9 @@ def test_a_run_is_resumed_as_it_was_started_or_not_at_all(pets, tmp_path):
         run_experiment(cfg, out, minutes=0.001, progress=KilledAt("finetune", "begin"))
     with pytest.raises(InputError, match="was started with another n-train, seed; repeat the command"):
         run_experiment(replace(cfg, seed=6, n_train=8), out, resume=True)
+    longer = replace(cfg, recipe=replace(cfg.recipe, pretrain=replace(cfg.recipe.pretrain, steps=7)))
+    with pytest.raises(InputError, match="was started with another recipe; repeat the command"):
+        run_experiment(longer, out, resume=True)
     assert run_experiment(cfg, out, resume=True)["seed"] == 5  # the same command again: its minutes are steps by now
 
 

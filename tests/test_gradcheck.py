@@ -138,3 +138,12 @@ def test_numbers_are_welcome_as_inputs_and_outputs():
     gradcheck(lambda a: {"y": a["x"] ** 3}, lambda a, d: {"x": d["y"] * 3 * a["x"] ** 2}, {"x": 1.5}, rng=rng)
     with pytest.raises(AssertionError, match="d y / d x"):
         gradcheck(lambda a: {"y": a["x"] ** 3}, lambda a, d: {"x": d["y"] * 3}, {"x": 1.5}, rng=rng)
+
+
+def test_nothing_to_check_is_no_proof():
+    x = {"x": np.ones(2)}
+    with pytest.raises(ValueError, match="directions: expected at least 1, got 0"):
+        gradcheck(lambda a: {"y": a["x"]}, lambda a, d: {"x": d["y"]}, x, rng=np.random.default_rng(0), directions=0)
+    for inputs, outputs in ((x, {}), ({}, {"y": 1.0})):
+        with pytest.raises(ValueError, match="expected inputs and outputs, got"):
+            gradcheck(lambda a, y=outputs: y, lambda a, d: {}, inputs, rng=np.random.default_rng(0))

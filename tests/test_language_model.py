@@ -26,8 +26,21 @@ from ulmfit.recipes import Dropouts
 def test_the_loss_against_every_parameter(case):
     p = well_posed(LMProblem, case)
     rng = np.random.default_rng(case.seed)
-    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature(), directions=2)
+    gradcheck(p.forward, p.backward, p.inputs, rng=rng, zero=p.zero_by_nature(), directions=2, tolerance=1e-7)
     assert p.backward(p.inputs, {"loss": 1.0}).keys() == p.model.params.keys()
+
+
+@pytest.mark.parametrize("name", LMProblem(LMCase()).inputs)
+def test_a_gradient_that_is_a_thousandth_too_large_is_noticed(name):
+    """In whole models it takes the tolerance above: at 1e-6 some of these would pass."""
+    p = well_posed(LMProblem, LMCase(ar=0.7, tar=0.9))
+
+    def backward(inputs, d):
+        grads = p.backward(inputs, d)
+        return grads | {name: grads[name] * 1.001}
+
+    with pytest.raises(AssertionError, match=f"d loss / d {name}: analytic"):
+        gradcheck(p.forward, backward, p.inputs, rng=np.random.default_rng(0), directions=2, tolerance=1e-7)
 
 
 @given(case=lm_cases)

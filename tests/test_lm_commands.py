@@ -273,6 +273,10 @@ def test_a_classifier_is_not_asked_and_its_language_models_are_named(tiny_run, t
     is_refused(answer, "expected a language model, got a classifier", tiny_run / "finetune", tiny_run / "pretrain")
     shutil.copytree(tiny_run, tmp_path / "run" / "forward")
     is_refused(ulmfit("generate", "--model", tmp_path / "run"), tmp_path / "run" / "forward" / "finetune")
+    for direction in ("forward", "backward"):  # a run in both directions
+        shutil.copytree(tiny_run / "finetune", tmp_path / "both" / "finetune" / direction)
+    shutil.copytree(tiny_run, tmp_path / "both" / "forward", ignore=shutil.ignore_patterns("finetune", "pretrain"))
+    is_refused(ulmfit("generate", "--model", tmp_path / "both"), tmp_path / "both" / "finetune")
     alone = shutil.copytree(tiny_run, tmp_path / "alone", ignore=shutil.ignore_patterns("finetune", "pretrain"))
     is_refused(ulmfit("generate", "--model", alone), "give a folder of `ulmfit pretrain` or `finetune`")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from problems import LSTMProblem, copies, same_bits
 from strategies import LSTMCase, lstm_cases, normal
 
-from minilstm import LSTM, LSTMState, gradcheck
+from minilstm import LSTM, LSTMState, available_kernels, gradcheck
 
 CASE = LSTMCase(T=4, B=3, I=2, H=5, lengths="mixed", weight_drop=True, seed=3)
 
@@ -236,3 +236,28 @@ def test_a_state_is_a_pair(state):
 def test_a_kernel_that_does_not_exist_is_refused_when_the_layer_is_made(option, message):
     with pytest.raises(ValueError, match=message):
         LSTM(2, 3, rng=np.random.default_rng(0), **option)
+
+
+@pytest.mark.parametrize("kernel", [k.name for k in available_kernels() if k.reason is None and k.device != "cuda"])
+def test_no_kernel_reads_past_the_end_of_weights_that_somebody_put_there_or_of_anothers_cache(kernel):
+    rng = np.random.default_rng(0)
+    layer, other = (LSTM(I, H, rng=rng, kernel=kernel) for I, H in ((5, 7), (5, 9)))
+    x = normal(rng, 4, 3, 5, dtype=np.float32)
+    y, _, cache = layer.forward(x)
+    with pytest.raises(ValueError, match="cache: expected that of a layer of I=5, H=9, got LSTMCache.*H=7"):
+        other.backward(None, None, cache)
+    for name in layer.params:
+        right = layer.params[name]
+        for wrong in (right[:-1], right[..., :-1]):
+            layer.params[name] = wrong
+            with pytest.raises(ValueError, match=rf"params\['{name}'\]: expected shape"):
+                layer.forward(x)
+        layer.params[name] = right
+    assert (layer.forward(x)[0] == y).all()
+
+
+@pytest.mark.torch
+def test_a_tensor_of_pytorch_is_told_the_way():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    with pytest.raises(TypeError, match=r"x: expected an array, got Tensor; of a PyTorch tensor pass x.numpy\(\)"):
+        LSTM(2, 5, rng=np.random.default_rng(0)).forward(torch.zeros(4, 3, 2))

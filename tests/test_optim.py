@@ -199,3 +199,32 @@ def test_a_gradient_of_another_shape_is_refused_and_changes_nothing(optimizer):
     with pytest.raises(ValueError, match=r"grads\['weight'\]: expected shape \(3, 2\), got \(2,\)"):
         optimizer.step(params, {"weight": np.ones(2, np.float32)}, 0.1)
     assert (params["weight"] == 1).all()
+
+
+@every_optimiser
+@pytest.mark.parametrize("spoil", ["no rate", "another shape", "moments of another shape"])
+def test_a_step_is_made_as_a_whole_or_not_at_all(make, spoil):
+    optimizer, params, rates = make(), some(dtype=np.float32), dict.fromkeys("abc", 0.1)
+    for _ in range(3):
+        optimizer.step(params, some(1, np.float32), rates)
+    grads = some(2, np.float32)
+    if spoil == "no rate":
+        del rates["b"]
+    elif spoil == "another shape":
+        grads["b"] = grads["b"][:1]
+    else:  # as of a vocabulary that has grown
+        params["b"], grads["b"] = (np.concatenate([a, a]) for a in (params["b"], grads["b"]))
+        if not any("b" in arrays for moment, arrays in optimizer.state.items() if moment != "step"):
+            return
+    before = copies(params), {moment: copies(arrays) for moment, arrays in optimizer.state.items()}
+    with pytest.raises((KeyError, ValueError), match="'b'"):
+        optimizer.step(params, grads, rates)
+    same_bits(params, before[0])
+    for moment, arrays in optimizer.state.items():
+        same_bits(arrays, before[1][moment])
+
+
+@pytest.mark.parametrize("t0", [-1, float("nan")])
+def test_averaging_begins_at_a_step_or_never(t0):
+    with pytest.raises(ValueError, match="t0: expected a number of steps from 0, or math.inf, got"):
+        ASGD(t0=t0)

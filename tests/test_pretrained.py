@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_baseline")
 
 def test_a_pretrained_model_stands_in_for_stage_1(pets_run, pets, tmp_path):
     out, metrics = pets_run
-    cfg = config_for(pets, pretrained=str(out / "forward" / "pretrain"), stages=("finetune", "classify"))
+    cfg = config_for(pets, pretrained=str(out / "pretrain" / "forward"), stages=("finetune", "classify"))
     again = run_experiment(cfg, tmp_path / "run")
     model = (tmp_path / "run" / "model.safetensors").read_bytes()
     assert model == (out / "forward" / "model.safetensors").read_bytes()
@@ -32,7 +32,7 @@ def test_a_pretrained_model_stands_in_for_stage_1(pets_run, pets, tmp_path):
 def test_the_shipped_models_are_what_a_run_starts_from(pets_run, pets, tmp_path, monkeypatch):
     out, _ = pets_run
     for direction in ("forward", "backward"):
-        shutil.copytree(out / direction / "pretrain", tmp_path / "models" / direction)
+        shutil.copytree(out / "pretrain" / direction, tmp_path / "models" / direction)
     monkeypatch.setattr(pretrained, "MODELS", tmp_path / "models")
     cfg = config_for(pets, pretrained=SHIPPED, stages=STAGES[1:], direction="both")
     metrics = run_experiment(cfg, tmp_path / "run")
@@ -49,7 +49,7 @@ def test_the_shipped_models_are_what_a_run_starts_from(pets_run, pets, tmp_path,
 def both_ways(out, folder):
     """The language models of a run in both directions, as a folder to start from."""
     for direction in ("forward", "backward"):
-        shutil.copytree(out / direction / "pretrain", folder / direction)
+        shutil.copytree(out / "pretrain" / direction, folder / direction)
     return folder
 
 
@@ -127,7 +127,7 @@ def test_a_run_remembers_which_model_it_started_from(pets_run, pets, tmp_path):
 
 def test_metrics_name_the_model_of_the_start(pets_run, pets, tmp_path):
     """And not the one that has taken its place by the end."""
-    model = shutil.copytree(pets_run[0] / "forward" / "pretrain", tmp_path / "model")
+    model = shutil.copytree(pets_run[0] / "pretrain" / "forward", tmp_path / "model")
     there = sha256_of(model)
 
     class Exchanges(KilledAt):
@@ -140,7 +140,7 @@ def test_metrics_name_the_model_of_the_start(pets_run, pets, tmp_path):
 
 
 def test_a_replay_from_another_model_says_so_once_and_is_an_experiment_of_its_own(pets_run, pets, tmp_path):
-    model = shutil.copytree(pets_run[0] / "forward" / "pretrain", tmp_path / "model")
+    model = shutil.copytree(pets_run[0] / "pretrain" / "forward", tmp_path / "model")
     cfg = config_for(pets, pretrained=str(model), stages=STAGES[1:2])
     first = run_experiment(cfg, tmp_path / "run", progress=(silent := Listening()))
     stored = load_config(tmp_path / "run" / "config.yaml")
@@ -155,7 +155,7 @@ def test_a_replay_from_another_model_says_so_once_and_is_an_experiment_of_its_ow
 
 
 def test_a_run_of_a_version_that_noted_no_model_is_resumed(pets_run, pets, tmp_path):
-    model, out = shutil.copytree(pets_run[0] / "forward" / "pretrain", tmp_path / "model"), tmp_path / "run"
+    model, out = shutil.copytree(pets_run[0] / "pretrain" / "forward", tmp_path / "model"), tmp_path / "run"
     with pytest.raises(Killed):
         cfg = config_for(pets, pretrained=str(model), stages=STAGES[1:2])
         run_experiment(cfg, out, progress=KilledAt("finetune", 2))
@@ -168,19 +168,19 @@ def test_a_run_of_a_version_that_noted_no_model_is_resumed(pets_run, pets, tmp_p
 
 @pytest.mark.parametrize("junk", [None, "notes.txt"])
 def test_another_folder_that_is_called_forward_hides_no_model(junk, pets_run, tmp_path):
-    model = shutil.copytree(pets_run[0] / "forward" / "pretrain", tmp_path / "model")
+    model = shutil.copytree(pets_run[0] / "pretrain" / "forward", tmp_path / "model")
     (model / "forward").mkdir()
     if junk:
         (model / "forward" / junk).touch()
     assert pretrained.model_folder(str(model), "forward") == model
-    shutil.copytree(pets_run[0] / "backward" / "pretrain", model / "backward")
+    shutil.copytree(pets_run[0] / "pretrain" / "backward", model / "backward")
     assert pretrained.model_folder(str(model), "backward") == model / "backward"
     assert pretrained.model_folder(str(model), "forward") == model
 
 
 @pytest.mark.parametrize("there, wanted", [("forward", "backward"), ("backward", "forward")])
 def test_a_folder_with_the_other_direction_alone_says_what_is_there(there, wanted, pets_run, tmp_path):
-    shutil.copytree(pets_run[0] / there / "pretrain", tmp_path / "tb" / there)
+    shutil.copytree(pets_run[0] / "pretrain" / there, tmp_path / "tb" / there)
     (tmp_path / "tb" / wanted).mkdir()
     message = f"tb: has a model in {there}/ and none in {wanted}/; name another folder, or use --direction {there}$"
     with pytest.raises(InputError, match=message):
@@ -189,7 +189,7 @@ def test_a_folder_with_the_other_direction_alone_says_what_is_there(there, wante
 
 
 def test_words_that_are_too_rare_in_the_task_stay_unknown(pets_run, pets, tmp_path):
-    start = str(pets_run[0] / "forward" / "pretrain")
+    start = str(pets_run[0] / "pretrain" / "forward")
     recipe = replace(RECIPE, task_min_freq=2)
     for pretrained_as in (start, SCRATCH):
         run = tmp_path / Path(pretrained_as).name
@@ -210,7 +210,29 @@ def test_from_scratch_a_run_knows_the_tasks_words_alone_and_starts_at_random(pet
 
 def test_a_pretrained_model_of_the_other_direction_is_refused(pets_run, pets, tmp_path):
     out, _ = pets_run
-    cfg = config_for(pets, pretrained=str(out / "backward" / "pretrain"), stages=("finetune", "classify"))
+    cfg = config_for(pets, pretrained=str(out / "pretrain" / "backward"), stages=("finetune", "classify"))
     remedy = "name a folder with forward and backward in it, or one direction with --direction"
-    with pytest.raises(InputError, match=f"pretrain: reads backward, and a forward one is needed; {remedy}"):
+    with pytest.raises(InputError, match=f"backward: reads backward, and a forward one is needed; {remedy}"):
         run_experiment(cfg, tmp_path / "run")
+
+
+def test_the_language_models_of_a_run_in_both_directions_serve_both(pets_run, pets, tmp_path):
+    out, _ = pets_run
+    how = {"stages": ("classify",), "direction": "both", "pretrain_text": None}
+    run_experiment(config_for(pets, pretrained=str(out / "finetune"), **how), tmp_path / "run")
+    for direction in ("forward", "backward"):
+        file = Path(direction) / "model.safetensors"
+        assert (tmp_path / "run" / file).read_bytes() == (out / file).read_bytes()
+    with pytest.raises(InputError, match=f"got a classifier; .*: {out / 'finetune'} or {out / 'pretrain'}"):
+        run_experiment(config_for(pets, pretrained=str(out), **how), tmp_path / "again")
+
+
+@pytest.mark.parametrize("seed, noted", [(5, False), (6, True)])
+def test_a_language_model_that_may_have_read_test_texts_is_noted(seed, noted, pets, tmp_path):
+    """Without a test file the seed decides which rows are test."""
+    start = {"test_file": None, "stages": ("finetune",), "pretrained": "none", "pretrain_text": None}
+    run_experiment(config_for(pets, **start), tmp_path / "lm")
+    start |= {"stages": ("classify",), "pretrained": str(tmp_path / "lm"), "seed": seed}
+    notes = run_experiment(config_for(pets, **start), tmp_path / "run")["notes"]
+    found = [note for note in notes if f"another split of {pets / 'train.csv'} (seed 5, here {seed})" in note]
+    assert len(found) == noted

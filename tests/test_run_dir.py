@@ -92,15 +92,15 @@ FOREIGN_CONFIGS = {
 def test_an_overwrite_that_is_broken_off_leaves_a_run_that_is_not_complete(run_folder, monkeypatch):
     """Its numbers, which say that it is complete, go first; its configuration, which says that it is a run, last."""
     (run_folder / "metrics.json").write_text("{}")
-    (run_folder / "a folder").mkdir()
-    deleted, names = [], ["config.yaml", "a folder", "model.safetensors", "metrics.json"]  # in the worst of orders
+    (run_folder / "finetune").mkdir()
+    deleted, names = [], ["config.yaml", "finetune", "model.safetensors", "metrics.json"]  # in the worst of orders
     monkeypatch.setattr("pathlib.Path.iterdir", lambda path: (path / name for name in names))
     for name in ("pathlib.Path.unlink", "shutil.rmtree"):
         monkeypatch.setattr(name, lambda path, **_: deleted.append(path.name))
     prepare(run_folder, overwrite=True)
     deleted = [name for name in deleted if not name.startswith(".writable")]
     assert (deleted[0], deleted[-1]) == ("metrics.json", "config.yaml")
-    assert set(deleted[1:-1]) == {"a folder", "model.safetensors"}
+    assert set(deleted[1:-1]) == {"finetune", "model.safetensors"}
 
 
 LITTER = [LOCK, ".config.yaml.123.tmp", ".writable.9.tmp"]
@@ -143,15 +143,23 @@ def test_overwrite_never_deletes_what_is_no_run(config, tmp_path):
         (tmp_path / "config.yaml").mkdir()
     elif config is not None:
         (tmp_path / "config.yaml").write_text(config)
-    with pytest.raises(InputError, match="is not a run directory.*--overwrite will not delete it"):
+    with pytest.raises(InputError, match="is not a run directory.*so it is not deleted"):
         prepare(tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_overwrite_deletes_nothing_that_a_run_does_not_write(run_folder):
+    """Somebody's notes, or another run."""
+    (run_folder / "second").mkdir()
+    with pytest.raises(InputError, match="second: is no part of a run, and --overwrite deletes all there is; move it"):
+        prepare(run_folder, overwrite=True)
+    assert (run_folder / "model.safetensors").exists()
 
 
 def test_overwrite_follows_no_link_out_of_the_run(run_folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "data.csv").write_text("x")
-    (run_folder / "link").symlink_to(tmp_path / "elsewhere")
+    (run_folder / "pretrain").symlink_to(tmp_path / "elsewhere")
     prepare(run_folder, overwrite=True)
     assert list(run_folder.iterdir()) == [] and (tmp_path / "elsewhere" / "data.csv").exists()
 

@@ -167,10 +167,16 @@ def test_bad_arguments_of_forward(options, error, message):
 def test_bad_arguments_elsewhere():
     with pytest.raises(ValueError, match="hidden_sizes: expected at least one layer"):
         LSTMStack(4, [], rng=np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"hidden_sizes: expected a list, as \[5\], got int"):
+        LSTMStack(4, 5, rng=np.random.default_rng(0))
     stack = LSTMStack(4, [6, 5], rng=np.random.default_rng(0))
     y, _, cache = stack.forward(X)
     with pytest.raises(ValueError, match="cache: expected the StackCache of a forward with need_cache=True, got None"):
         stack.backward(y, None, None)
+    with pytest.raises(ValueError, match="cache: expected that of 1 layers, got one of 2"):
+        LSTMStack(4, [5], rng=np.random.default_rng(0)).backward(y, None, cache)
+    with pytest.raises(TypeError, match="x: expected an array, got list"):
+        stack.forward([[1]], input_masks=[np.ones((1, 3, 4), np.float32), None])
     with pytest.raises(ValueError, match="dstates: expected 2 entries, one per layer, got 1"):
         stack.backward(y, [None], cache)
     for lowest in (-1, 2):

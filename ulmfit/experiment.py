@@ -13,7 +13,7 @@ from .errors import InputError
 from .locks import locked
 from .model_files import save_model
 from .pipeline import Stage, classify, finetune, pretrain, steps_in
-from .pretrained import check_start, starting_model
+from .pretrained import check_start, fine_tuned_on, starting_model
 from .progress import Silent
 from .provenance import commit, fingerprint, peak_memory, versions
 from .run_dir import METRICS, RunDirectory, check, prepare
@@ -27,16 +27,20 @@ SUMMED = ("seconds", "steps", "skipped_steps", "tokens", "parameters")
 def run_experiment(config, out, *, device=None, minutes=None, resume=False, overwrite=False, progress=None) -> dict:
     """Do what a RunConfig says and leave the run directory `out` behind -> its metrics.
 
-    device: "cpu" or "cuda", instead of what the configuration says, or that of a run that is resumed. minutes: a limit
-    for pre-training, per direction; it is turned into a number of steps once, and that number goes into config.yaml, so
-    that a replay is exact. With resume=True the run in `out` goes on; `config` may be None, and must not differ from
-    what that run was started with.
+    device: "cpu" or "cuda", instead of what the configuration says, or that of a run that is resumed. minutes: how long
+    to pre-train, per direction, whatever the recipe's epochs; it is turned into a number of steps once, and that number
+    goes into config.yaml, so that a replay is exact. With resume=True the run in `out` goes on; `config` may be None,
+    and must not differ from what that run was started with.
     Raises InputError for what the user gave, and where another run is writing into `out`; NonFiniteError when training
     diverges; KeyboardInterrupt, with a checkpoint saved, for Ctrl-C.
     """
     began = time.perf_counter()
     code = commit()  # now: it may change on disk while this runs
     progress = progress or Silent()
+    if config is None and not resume:
+        raise InputError("config: expected a RunConfig; None is for a run that is resumed")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise InputError(f"minutes: expected a number above 0, got {minutes}")
     config = None if config is None else validated(config)
     run = RunDirectory(check(out, resume=resume, overwrite=overwrite))
     with locked(run.path, progress.message) as run.held:
@@ -71,6 +75,8 @@ def _read(config, run, minutes, resume, progress):
     dataset = read_dataset(config, progress) if config.dataset else None
     corpus = read_corpus(config, progress) if "pretrain" in config.stages else None
     config = _with_data(config, dataset, corpus, resume, run, progress)
+    if dataset is not None and (start := fine_tuned_on(config.pretrained)) is not None:
+        dataset = _with_split_noted(dataset, config, start, progress)
     if minutes is not None and corpus is not None:
         config = _freeze_steps(config, corpus, minutes, progress)
     return config, dataset, corpus
@@ -92,7 +98,7 @@ def _stored_config(run, config):
     """The configuration of the run in `run`. Raises InputError when `config`, unless None, asks for another one."""
     stored = run.load_config()
     if config is not None:
-        steps = stored.recipe.pretrain.steps  # may have been frozen from minutes
+        steps = config.recipe.pretrain.steps or stored.recipe.pretrain.steps  # which may have been frozen from minutes
         recipe = replace(config.recipe, pretrain=replace(config.recipe.pretrain, steps=steps))
         found = {name: getattr(stored, name) for name in (*FOUND, "device")}  # see _with_start, _with_data, _on_device
         asked = replace(config, recipe=recipe, **found)
@@ -151,6 +157,19 @@ def _with_data(config, dataset, corpus, resume, run, progress):
     return replace(config, **found)
 
 
+def _with_split_noted(dataset, config, start, progress):
+    """The data set, with a note where the language model that this run starts from was fine-tuned on another split of
+    it: some of the texts to test with may have been among those it learnt from."""
+    if start.dataset != config.dataset or start.dataset_sha256 in (None, config.dataset_sha256):
+        return dataset
+    note = (
+        f"the language model was fine-tuned on another split of {config.dataset} (seed {start.seed}, here "
+        f"{config.seed}): it may have read texts of this test set"
+    )
+    progress.message(f"note: {note}; give both stages the same --seed")
+    return replace(dataset, notes=(*dataset.notes, note))
+
+
 def _about_data(config, dataset):
     """What was learnt from, for metrics.json."""
     about = {"dataset": None}
@@ -193,6 +212,9 @@ def read_corpus(config, progress):
     progress.message(f"reading {name} ...")
     note_a_table(name, progress)
     corpus = Corpus(texts, progress.tokens)
+    if len(corpus.documents) == 1:
+        progress.message(f"note: {name} is a single document, of which nothing can be set aside for validation; "
+                         "documents are parted by blank lines")  # fmt: skip
     if (n := training_tokens(corpus, config.seed)) <= bptt:
         raise InputError(
             f"{name}: {n} tokens to train on, and one window of pretrain.bptt needs {bptt + 1}; give a longer text, "
@@ -212,10 +234,10 @@ def _freeze_steps(config, corpus, minutes, progress):
 def _train_direction(config, direction, dataset, corpus, run, progress):
     """The configuration's stages in one direction -> {stage: what it reports, None if it was not done}.
 
-    The last stage's model lands in the run directory, the others' in a folder of their stage's name.
+    The last stage's model lands in the run directory, the others' in a folder of their stage's name; in `forward` and
+    `backward` there where the run has both directions.
     """
     several = len(config.directions) > 1
-    home = run.path / direction if several else run.path
     recipe, seed, reports = config.recipe, config.seed, dict.fromkeys(STAGES)
 
     def stage(name):
@@ -223,7 +245,8 @@ def _train_direction(config, direction, dataset, corpus, run, progress):
 
     def save(name, *model, **buffers):
         run.held()
-        save_model(home if name == config.stages[-1] else home / name, *model, direction, **buffers)
+        folder = run.path if name == config.stages[-1] else run.path / name
+        save_model(folder / direction if several else folder, *model, direction, **buffers)
 
     if "pretrain" in config.stages:
         model, vocab, reports["pretrain"] = pretrain(stage("pretrain"), corpus, recipe, seed, direction)

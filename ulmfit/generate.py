@@ -11,7 +11,7 @@ import numpy as np
 from minilstm import NonFiniteError, to_numpy
 
 from .batching import encode
-from .config import NOT_NEGATIVE, SHARE, Limit, whole
+from .config import DIRECTIONS, NOT_NEGATIVE, SHARE, Limit, whole
 from .errors import InputError
 from .text import BOS, EOS, FLD, PAD, UNK, detokenize, tokenize
 from .vocab import Vocab
@@ -25,6 +25,8 @@ def generate(model, vocab: Vocab, direction, prompt="", *, n_tokens=100, seed=1,
 
     how: temperature, top_k and top_p of `next_word_probabilities`; unknown: whether it may say <unk>.
     """
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction: expected {' or '.join(DIRECTIONS)}, got {direction!r}")
     tokens = tokenize(prompt)
     forbidden = vocab.encode(NO_WORDS[1:] if unknown else NO_WORDS)
     # between two documents there is an xxbos: at a text's beginning, and as a backward model reads, before its end

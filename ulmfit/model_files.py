@@ -67,7 +67,7 @@ def load_model(folder, kind, *, kernel="auto") -> Loaded:
     try:
         arrays, metadata = load_arrays(path)
     except FileNotFoundError:
-        what = "no such folder" if not folder.is_dir() else f"no {MODEL} in it"
+        what = f"no {MODEL} in it" if folder.is_dir() else "is a file" if folder.is_file() else "no such folder"
         raise InputError(f"{folder}: {what}; expected a folder that `ulmfit` has written") from None
     except (CheckpointError, OSError) as e:
         raise InputError(f"{e}; restore the file or train again") from e

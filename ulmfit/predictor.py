@@ -26,6 +26,8 @@ class Predictor:
     """
 
     def __init__(self, classifiers: list[Loaded]):
+        if not classifiers:
+            raise InputError("classifiers: expected at least one, got none")
         self.classifiers = classifiers
         self.classes = classifiers[0].classes
         if any(c.classes != self.classes for c in classifiers):

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from .config import DIRECTIONS, SCRATCH, SHIPPED
+from .config_files import is_config, load_config
 from .corpus import Corpus
 from .errors import InputError
 from .language_model import LanguageModel
-from .model_files import MODEL, VOCAB, load_model
+from .model_files import MODEL, VOCAB, Loaded, load_model
 from .provenance import fingerprint
+from .run_dir import CONFIG
 from .tasks import task_vocabulary
 
 MODELS = Path(__file__).parent / "models"
@@ -56,7 +58,7 @@ def model_folder(pretrained, direction) -> Path:
 def load_pretrained(pretrained, direction):
     """-> the language model of a folder, or the package's, and its vocabulary. Raises InputError."""
     folder = model_folder(pretrained, direction)
-    loaded = load_model(folder, "language_model")
+    loaded = load_language_model(folder)
     if loaded.direction != direction:
         raise InputError(
             f"{folder}: reads {loaded.direction}, and a {direction} one is needed; name a folder with forward and "
@@ -68,12 +70,35 @@ def load_pretrained(pretrained, direction):
     return loaded.model, loaded.vocab
 
 
+def load_language_model(folder) -> Loaded:
+    """load_model, which names the language models inside where a classifier's folder is given."""
+    try:
+        return load_model(folder, "language_model")
+    except InputError as e:
+        homes = [home / stage for home in (folder, folder.parent) for stage in ("finetune", "pretrain")]
+        inside = [str(home) for home in homes if any((home / part / MODEL).is_file() for part in ("", *DIRECTIONS))]
+        raise InputError(f"{e}: {' or '.join(inside)}" if inside else str(e)) from None
+
+
 def read_card(folder) -> dict:
     """Raises InputError where it is no card of this version."""
     try:
         return {"vocab_sha256": None} | json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, RecursionError) as e:
         raise InputError(f"{folder / CARD}: cannot be read ({e}); install minilstm anew") from e
+
+
+def fine_tuned_on(pretrained):
+    """The RunConfig of the run that fine-tuned the language model in this folder, None where there is none to be read:
+    the folder is that run's, or its `finetune`, or one direction's there."""
+    if pretrained in (None, SHIPPED, SCRATCH):
+        return None
+    folder = Path(pretrained).resolve()
+    for home in (folder, folder.parent, folder.parent.parent):
+        if is_config(home / CONFIG):
+            config = load_config(home / CONFIG)
+            return config if "finetune" in config.stages else None
+    return None
 
 
 def check_start(config) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@
     model.safetensors   with vocab.json: the model
     checkpoints/        while it runs: see checkpoints.py
     pretrain/ finetune/ the language models after these stages
+    forward/ backward/  where the run has both directions: in each a model, here and in the two folders above
 """
 
 import contextlib
@@ -23,6 +24,10 @@ from .locks import LOCK, refuse_if_locked
 from .saving import errors_name, is_left_over, save_text, sweep
 
 CONFIG, LOG, METRICS, CHECKPOINTS = "config.yaml", "log.jsonl", "metrics.json", "checkpoints"
+PARTS = {
+    CONFIG, LOG, METRICS, CHECKPOINTS, "model.safetensors", "vocab.json", "predictions.jsonl", "curves.png",
+    "pretrain", "finetune", "forward", "backward", "without",
+}  # fmt: skip
 DELETED = {METRICS: 0, CONFIG: 2}  # in this order, others between: what is left is never taken for a run that is done
 
 
@@ -71,7 +76,12 @@ def _check(path, resume, overwrite):
             hint = "--resume continues it, --overwrite starts anew" if is_run else "name another --out"
             raise InputError(f"{path}: already exists and is not empty; {hint}")
         if not is_config(path / CONFIG):  # many a program has a config.yaml
-            raise InputError(f"{path}: is not a run directory (no {CONFIG} of one), so --overwrite will not delete it")
+            raise InputError(f"{path}: is not a run directory (no {CONFIG} of one), so it is not deleted; "
+                             "name another --out")  # fmt: skip
+        for other in sorted(path.iterdir()):
+            if other.name not in PARTS and not _is_nothing(other):
+                raise InputError(f"{other}: is no part of a run, and --overwrite deletes all there is; move it away, "
+                                 "or name another --out")  # fmt: skip
     if not overwrite:  # which deletes them
         _refuse_links(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

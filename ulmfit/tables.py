@@ -153,7 +153,7 @@ def _row(record: dict, where: str, text_column: str, label_column: str | None) -
 
 
 def _label(value: object, column: str, where: str) -> str:
-    """A label as a string: 1 and 1.0 are both "1", true is "True" (as the csv module writes it)."""
+    """A label as a string: JSON's 1 and 1.0 are both "1", and its true is "True". A CSV has nothing but strings."""
     if _is_missing(value):
         raise InputError(f"{where}: the label in column {column!r} is missing ({value!r}); "
                          "fill it in or drop the row")
@@ -177,7 +177,9 @@ def _cell(record: dict, column: str, where: str, option: str) -> object:
 def _no_column(columns: list[str], column: str, where: str, option: str) -> InputError:
     lowered = {name.lower(): name for name in columns[:1000]}  # a table may have a million
     close = difflib.get_close_matches(str(column).lower(), lowered, n=1)
-    hint = f"did you mean {option} {lowered[close[0]]}?" if close else f"name the right one with {option}"
+    hint = f"name the right one with {option}, or add a header line"
+    if close:
+        hint = f"did you mean {option} {lowered[close[0]]}?"
     return InputError(f"{where}: no column {column!r}; columns seen: {_shown(columns)}; {hint}")
 
 

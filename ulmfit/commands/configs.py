@@ -52,6 +52,7 @@ def _refuse_idle(dataset, changes, fields):
             raise InputError(f"{option} is for a file of your own, and {dataset} is known by name; leave it out")
     stages = fields.get("stages", STAGES[1:])
     for change in changes:
-        stage = change.partition(".")[0].strip()
+        stage = change.partition("=")[0].partition(".")[0].strip()
+        stage = "pretrain" if stage in ("vocab_size", "min_freq") else stage  # of the text to pre-train on
         if stage in STAGES and stage not in stages:
             raise InputError(f"--set {change}: the stage {stage} is not done here ({', '.join(stages)}); leave it out")

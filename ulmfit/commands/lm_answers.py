@@ -12,9 +12,9 @@ from ..datasets import CORPORA, load_corpus
 from ..devices import loaded_to
 from ..errors import InputError
 from ..generate import LIMITS, check_sampling, generate
-from ..model_files import MODEL, Loaded, load_model
+from ..model_files import Loaded
 from ..perplexity import text_perplexity
-from ..pretrained import model_folder
+from ..pretrained import load_language_model, model_folder
 from ..printable import printable
 from ..progress import counted
 from ..report import program
@@ -31,11 +31,7 @@ def open_language_model(model, direction=None, device="cpu") -> Loaded:
     if model != SHIPPED and Path(model).is_file():
         raise InputError(f"{model}: is a file; --model takes the folder of a language model")
     folder = model_folder(model, direction or "forward")
-    try:
-        loaded = load_model(folder, "language_model")
-    except InputError as e:
-        inside = [str(folder / stage) for stage in ("finetune", "pretrain") if (folder / stage / MODEL).is_file()]
-        raise InputError(f"{e}: {' or '.join(inside)}" if inside else str(e)) from None
+    loaded = load_language_model(folder)
     if direction not in (None, loaded.direction):
         raise InputError(f"{folder}: reads {loaded.direction}; leave out --direction, or name another --model")
     return loaded_to(loaded, device)

@@ -56,8 +56,8 @@ WhichDirection = option(
     show_default=False,
 )  # fmt: skip
 Minutes = option(
-    float | None, "Stop pre-training after about this many minutes (per direction).", metavar="MINUTES", min=0.01,
-    max=1_000_000,
+    float | None, "Pre-train for about this many minutes (per direction), whatever the recipe's epochs.",
+    metavar="MINUTES", min=0.01, max=1_000_000,
 )  # fmt: skip
 Pretrained = option(
     str | None, "Language model to start from: the shipped one (default), none, or a folder.",

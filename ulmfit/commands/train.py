@@ -81,7 +81,9 @@ def run(
         show_default=False,
     ) = None,
     config: option(Path | None, "Repeat the run of this config.yaml.", metavar="FILE") = None,
-    pretrain_text: option(str | None, "Pre-train first (stage 1), on this text.", metavar=TEXT) = None,
+    pretrain_text: option(
+        str | None, "Pre-train first (stage 1), on this text: documents parted by blank lines.", metavar=TEXT,
+    ) = None,
     pretrain_minutes: Minutes = None, pretrained: Pretrained = None,
     data_dir: DataDir = None, test_file: TestFile = None, text_column: TextColumn = "text",
     label_column: LabelColumn = "label", encoding: Encoding = "utf-8", n_train: NTrain = None,
@@ -114,6 +116,7 @@ def run(
         pretrain_text=pretrain_text, pretrained=None if stage_1 else SHIPPED if pretrained is None else pretrained,
         stages=STAGES if stage_1 else STAGES[1:],
     )  # fmt: skip
+    _refuse_two_lengths("--pretrain-minutes", pretrain_minutes, set_)
     return _run(built, out, device, minutes=pretrain_minutes, resume=resume, overwrite=overwrite)
 
 
@@ -121,7 +124,8 @@ def pretrain(
     ctx: typer.Context,
     out: Out,
     text: option(
-        str | None, "General text, or a WikiExtractor file, folder or tar; required without --resume.", metavar=TEXT,
+        str | None, "General text, documents parted by blank lines, or a WikiExtractor file, folder or tar; required "
+        "without --resume.", metavar=TEXT,
     ) = None,
     data_dir: DataDir = None, minutes: Minutes = None, recipe: Recipe = "laptop",
     set_: setting("pretrain.epochs=5") = None, seed: Seed = 1,
@@ -137,6 +141,7 @@ def pretrain(
         pretrain_text=text, data_dir=data_dir, recipe=recipe, changes=set_, seed=seed, direction=direction.value,
         stages=("pretrain",), pretrained=None,
     )  # fmt: skip
+    _refuse_two_lengths("--minutes", minutes, set_)
     _run(config, out, device, minutes=minutes, resume=resume, overwrite=overwrite)
 
 
@@ -244,6 +249,13 @@ def _goes_on(ctx, source, resume) -> bool:
     if resume and not source:
         _refuse_others(ctx, {"out", "device", "resume", "overwrite"}, "--resume goes on with a run as it was started")
     return resume and not source
+
+
+def _refuse_two_lengths(option, minutes, changes):
+    """How long to pre-train is said once."""
+    for change in changes or () if minutes is not None else ():
+        if change.partition("=")[0].strip() in ("pretrain.epochs", "pretrain.steps"):
+            raise InputError(f"{option} says how long to pre-train, and so does --set {change}; leave one of them out")
 
 
 def _refuse_others(ctx, allowed, why):
