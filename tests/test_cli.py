@@ -37,6 +37,7 @@ from ulmfit.commands.train import BY_HAND
 from ulmfit.config import SCRATCH, SHIPPED
 from ulmfit.config_files import change_recipe, save_config
 from ulmfit.predictor import Predictor
+from ulmfit.progress import ConsoleProgress
 from ulmfit.recipes import QUICKSTART, RECIPES
 from ulmfit.report import program
 
@@ -222,6 +223,14 @@ def test_both_directions_are_averaged(tiny_data, tmp_path):
     assert not np.allclose(*alone, atol=1e-4)
 
 
+def test_many_texts_show_how_far_one_is_and_few_do_not(tiny_run, monkeypatch):
+    monkeypatch.setattr(ConsoleProgress, "SECONDS_BETWEEN_LINES", -1)
+    lines = [f"where is {n} ?\n" for n in range(300)]
+    many, few = (ulmfit("predict", "-", "--model", tiny_run, stdin="".join(n).encode()) for n in (lines, lines[:9]))
+    assert many.code == few.code == 0 and many.out.startswith(few.out) and few.err == ""
+    assert re.match(r"reading: [\d,]+ of [\d,]+ tokens, [\d:]+ left \.\.\.\n", many.err)
+
+
 def test_the_stages_one_by_one_give_what_run_gives(tiny_run, tiny_data, tmp_path):
     lm, tuned, model = (tmp_path / name for name in ("lm", "tuned", "model"))
     data = [tiny_data / "train.csv", "--test-file", tiny_data / "test.csv"]
@@ -273,14 +282,14 @@ def test_minutes_become_steps_in_the_configuration(tiny_data, tmp_path):
 def test_overwrite_replaces_a_run_and_resume_of_a_complete_one_changes_nothing(tiny_data, tmp_path):
     short = ["--set", "classify.epochs=1"]
     train(tiny_data, tmp_path / "run", *short)
-    (tmp_path / "run" / "old").touch()
+    (tmp_path / "run" / "without").mkdir()  # of a quickstart that was there
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     answer = train(tiny_data, tmp_path / "run", "--resume", *short)
     said = f"{tmp_path}/run is complete; nothing is left to resume; its numbers are in {tmp_path}/run/metrics.json\n"
     assert answer.code == 0 and answer.out.replace("\n", " ").split() == said.split()  # and no tables once more
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     assert train(tiny_data, tmp_path / "run", "--overwrite", "--seed", "2", *short).code == 0
-    assert not (tmp_path / "run" / "old").exists()
+    assert not (tmp_path / "run" / "without").exists()
     assert (tmp_path / "run" / "model.safetensors").read_bytes() != before
 
 

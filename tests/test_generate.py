@@ -199,3 +199,8 @@ def test_without_a_prompt_a_text_of_its_own(direction):
     model = Listener()
     said = generate(model, VOCAB, direction, n_tokens=2)
     assert said == {"forward": "a b", "backward": "b a"}[direction] and model.read[:2] == ["xxbos", "a"]
+
+
+def test_a_direction_is_one_of_two():
+    with pytest.raises(InputError, match="direction: expected forward or backward, got 'sideways'"):
+        generate(None, None, "sideways")

@@ -10,6 +10,7 @@ from ulmfit.batching import encode
 from ulmfit.errors import InputError
 from ulmfit.model_files import Loaded, save_model
 from ulmfit.predictor import Predictor
+from ulmfit.progress import Silent
 from ulmfit.text import SPECIAL_TOKENS, tokenize
 from ulmfit.vocab import Vocab
 
@@ -178,3 +179,26 @@ def test_a_saved_classifier_reads_texts_as_it_did_in_training(tmp_path):
     np.testing.assert_allclose(p, Predictor([part]).predict_proba(text), atol=1e-6)
     for other in (loaded(max_tokens=4), loaded(max_tokens=2, bptt=2), loaded()):
         assert np.abs(p - Predictor([other]).predict_proba(text)).max() > 1e-4
+
+
+def test_how_far_the_reading_is_can_be_followed():
+    told = []
+
+    class Progress(Silent):
+        def reads(self, n, total):
+            told.append((n, total))
+
+        def end(self):
+            told.append("end")
+
+    texts = ["a b c"] * 130 + ["b a " * 40]  # more than one batch
+    each = PREDICTOR.predict_proba_each(texts, Progress())
+    assert (each == PREDICTOR.predict_proba_each(texts)).all()
+    *reads, (n, total), end = told
+    assert end == "end" and n == total == len(PREDICTOR.classifiers) * sum(len(tokenize(text)) for text in texts)
+    assert len(reads) == 1 and reads == sorted(reads)
+
+
+def test_a_predictor_has_a_classifier():
+    with pytest.raises(InputError, match="classifiers: expected at least one, got none"):
+        Predictor([])

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("no_baseline")
 def test_the_test_set_is_read_once_at_the_end(pets, tmp_path, monkeypatch):
     calls, progress = [], KilledAt(None, None)
 
-    def predict_proba_each(self, texts):
+    def predict_proba_each(self, texts, progress):
         calls.append((list(texts), progress.stage))
-        return original(self, texts)
+        return original(self, texts, progress)
 
     original = Predictor.predict_proba_each
     monkeypatch.setattr(Predictor, "predict_proba_each", predict_proba_each)
@@ -60,7 +60,7 @@ def test_the_test_error_of_each_direction_is_that_of_its_classifier_alone(pets_r
     right = np.eye(2)[[k % 2 for k in range(10)]] * 0.8 + 0.1  # (10, 2)
     canine = np.tile([0.6, 0.4], (10, 1))
     canine[1] = right[1]
-    answers = SimpleNamespace(predict_proba_each=lambda texts: np.stack([right, canine]))
+    answers = SimpleNamespace(predict_proba_each=lambda texts, progress: np.stack([right, canine]))
     monkeypatch.setattr(test_set.Predictor, "load", lambda out, device: answers)
     cfg = config_for(pets, direction="both")
     metrics = test_set.run_test(cfg, experiment.read_dataset(cfg, Silent()), tmp_path, Silent())

@@ -22,12 +22,16 @@ def lm_loss(model, batches: LMBatches) -> float:
 
 
 def predict_logits(
-    model, stats, texts, batch_size=128, *, bptt=ClassifierTraining.bptt, max_tokens=ClassifierTraining.max_tokens
-) -> np.ndarray:
-    """texts: integer arrays of word ids -> logits (N, C), in the order of the texts"""
-    how = {"need_cache": False, "bptt": bptt, "max_tokens": max_tokens}
-    batches = evaluation_batches(texts, batch_size=batch_size)
-    made = [(batch.rows, model.forward(batch.ids, batch.lengths, stats, **how)[0]) for batch in batches]
+    model, stats, texts, batch_size=128, *, bptt=ClassifierTraining.bptt, max_tokens=ClassifierTraining.max_tokens,
+    read=lambda n: None,
+) -> np.ndarray:  # fmt: skip
+    """texts: integer arrays of word ids -> logits (N, C), in the order of the texts
+
+    read: is told, batch by batch, the number of words that were read."""
+    how, made = {"need_cache": False, "bptt": bptt, "max_tokens": max_tokens}, []
+    for batch in evaluation_batches(texts, batch_size=batch_size):
+        made.append((batch.rows, model.forward(batch.ids, batch.lengths, stats, **how)[0]))
+        read(int(batch.lengths.sum()))
     logits = np.zeros((len(texts), model.n_classes), model.dtype)
     for rows, part in made:
         logits[rows] = to_numpy(part)

@@ -14,6 +14,7 @@ from .devices import loaded_to
 from .errors import InputError
 from .evaluation import predict_logits
 from .model_files import MODEL, Loaded, load_model
+from .progress import Silent
 from .text import tokenize
 
 
@@ -52,8 +53,10 @@ class Predictor:
         A blank one is a text without words, and has an answer like any other. TypeError for what is no text."""
         return self.predict_proba_each(texts).mean(axis=0)
 
-    def predict_proba_each(self, texts) -> np.ndarray:
-        """Texts -> the probabilities that each classifier gives, (number of classifiers, N, C)."""
+    def predict_proba_each(self, texts, progress=None) -> np.ndarray:
+        """Texts -> the probabilities that each classifier gives, (number of classifiers, N, C).
+
+        progress: a Progress, which is told how far the reading is."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         for n, text in enumerate(texts):
             if not isinstance(text, str):
@@ -61,11 +64,19 @@ class Predictor:
         tokens = [tokenize(text) for text in texts]
         if not tokens:
             return np.zeros((len(self.classifiers), 0, len(self.classes)))
-        probabilities = []
+        progress, probabilities = progress or Silent(), []
+        words, total = 0, len(self.classifiers) * sum(map(len, tokens))
+
+        def read(n):
+            nonlocal words
+            words += n
+            progress.reads(words, total)
+
         for c in self.classifiers:
             ids = [encode(t, c.vocab, c.direction) for t in tokens]
-            logits = predict_logits(c.model, c.stats, ids, bptt=c.bptt, max_tokens=c.max_tokens).astype(np.float64)
-            probabilities.append(np.exp(log_softmax(logits)))
+            logits = predict_logits(c.model, c.stats, ids, bptt=c.bptt, max_tokens=c.max_tokens, read=read)
+            probabilities.append(np.exp(log_softmax(logits.astype(np.float64))))
+        progress.end()
         if not np.isfinite(probabilities).all():
             raise NonFiniteError("the model's answers are not finite, so training diverged: lower its rate")
         return np.stack(probabilities)

@@ -20,7 +20,7 @@ class Silent:
         """So many tokens of a corpus are read."""
 
     def reads(self, n, total):
-        """A model has read so many of a text's tokens; of nothing but that, `end` is said as well."""
+        """A model has read so many of the tokens of one or more texts; then `end` is said as well."""
 
     def begin(self, stage, n_steps, start, groups, measure):
         """A stage starts, or goes on, at step `start`; groups: its layer groups, lowest first; measure: the name of
@@ -97,6 +97,7 @@ class ConsoleProgress(Silent):
         self.epoch_began = now
 
     def end(self):
+        self._read = None
         if self.live is not None:
             self.live.stop()
             self.live = None

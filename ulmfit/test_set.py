@@ -18,7 +18,7 @@ def run_test(config, dataset, out, progress) -> dict:
     progress.message("testing ...")
     predictor = Predictor.load(out, config.device)
     labels, texts = dataset.test.labels, dataset.test.texts
-    each = predictor.predict_proba_each(texts)
+    each = predictor.predict_proba_each(texts, progress)
     probabilities = each.mean(axis=0)
     predicted = probabilities.argmax(axis=1)
     error = error_percent(labels, predicted)

@@ -13,9 +13,12 @@ from ..files import check_encoding
 from ..metrics import confusion_matrix, error_percent, macro_f1, wilson_interval
 from ..predictor import Predictor
 from ..printable import printable
-from ..progress import counted
+from ..progress import ConsoleProgress, counted
 from ..saving import answer_file
 from ..tables import is_table_path, read_lines, read_rows, read_table
+from .options import console
+
+MANY = 100  # texts; for fewer of them nothing is imported that only shows how far one is
 
 
 def read_texts(arguments, *, text_column, encoding, table=None):
@@ -51,13 +54,24 @@ def read_texts(arguments, *, text_column, encoding, table=None):
 def predict_texts(texts, run, device, format, out):
     """Predict and write, in the order of the texts, to the file `out` or to standard output."""
     predictor = Predictor.load(run, device)
-    probabilities = predictor.predict_proba(texts)
+    probabilities = predict_with_progress(predictor, texts).mean(axis=0)
     with contextlib.ExitStack() as stack:
         f = sys.stdout
         if out is not None:
             f = stack.enter_context(answer_file(out, "x", encoding="utf-8", errors="backslashreplace", newline=""))
         _write_predictions(f, format, texts, predictor.classes, probabilities)
         f.flush()
+
+
+def predict_with_progress(predictor, texts) -> np.ndarray:
+    """predict_proba_each; how far it is, on standard error, where there are more texts than take a moment."""
+    if len(texts) < MANY:
+        return predictor.predict_proba_each(texts)
+    progress = ConsoleProgress(console(stderr=True))
+    try:
+        return predictor.predict_proba_each(texts, progress)
+    finally:
+        progress.end()  # gives the terminal back
 
 
 def _write_predictions(f, format, texts, classes, probabilities):
@@ -82,7 +96,7 @@ def _write_row(f, cells):
     csv.writer(f, lineterminator="\n", quoting=quoting).writerow(cells)
 
 
-def evaluate_file(console, file, run, device, *, as_json, **columns):
+def evaluate_file(out, file, run, device, *, as_json, **columns):
     """Error, interval and confusion matrix of a run on a labelled file."""
     from ..report import confusion_table
 
@@ -90,7 +104,7 @@ def evaluate_file(console, file, run, device, *, as_json, **columns):
     rows = read_rows(file, **columns)
     _check_labels(rows, predictor.classes)
     labels = [predictor.classes.index(row.label) for row in rows]
-    each = predictor.predict_proba_each([row.text for row in rows])
+    each = predict_with_progress(predictor, [row.text for row in rows])
     predicted = each.mean(axis=0).argmax(axis=1)
     error = error_percent(labels, predicted)
     alone = {c.direction: error_percent(labels, p.argmax(1)) for c, p in zip(predictor.classifiers, each, strict=True)}
@@ -101,15 +115,15 @@ def evaluate_file(console, file, run, device, *, as_json, **columns):
         numbers |= {"error_by_direction": alone, "classes": predictor.classes, "confusion": matrix.tolist()}
         print(json.dumps(numbers))
         return
-    console.print(confusion_table(predictor.classes, matrix.tolist()))
-    console.print(
+    out.print(confusion_table(predictor.classes, matrix.tolist()))
+    out.print(
         f"{counted(len(rows), 'text')}: error {error:.1f} % (95 % interval {low:.1f} to {high:.1f}), "
         f"macro F1 {macro_f1(matrix):.1f} %",
         highlight=False,
     )
     for direction, error in alone.items():
         if len(alone) > 1:
-            console.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
+            out.print(f"its {direction} classifier alone: error {error:.1f} %", highlight=False)
 
 
 def _check_labels(rows, classes):
