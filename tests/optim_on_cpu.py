@@ -54,7 +54,7 @@ def check_step(kernel, case, n, scale, seed=0, threads=32):
         optimiser, params = make(), {"p": p.astype(dtype)}
         optimiser.state |= {name: {"p": a.astype(dtype)} for name, a in zip(moments, m, strict=True)}
         if "step" in optimiser.state:
-            optimiser.state["step"] = {"p": np.array(1)}
+            optimiser.state["step"] = {"p": np.array(3 if "ax" in moments else 1)}    # the mean is of three
         optimiser.step(params, {"p": g.astype(dtype)}, LR, scale=1.0 if scale is None else scale)
         return [params["p"], *(optimiser.state[name]["p"] for name in moments)]
 
@@ -81,7 +81,7 @@ CASES = {    # the optimiser, its moments, and what its kernel is given
     "sgd with momentum": (
         lambda: SGD(momentum=MOMENTUM, weight_decay=DECAY, kernel="reference"), ["momentum"], (LR, MOMENTUM, DECAY),
     ),
-    "asgd": (lambda: ASGD(t0=-2, weight_decay=DECAY, kernel="reference"), ["ax"], (LR, DECAY, 3)),
+    "asgd": (lambda: ASGD(t0=0, weight_decay=DECAY, kernel="reference"), ["ax"], (LR, DECAY, 3)),
     "adam": (
         lambda: Adam(betas=BETAS, eps=EPS, weight_decay=DECAY, kernel="reference"), ["exp_avg", "exp_avg_sq"],
         (*FACTORS, DECAY, 1, *STEP),

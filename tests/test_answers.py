@@ -56,8 +56,8 @@ def test_answers_that_are_broken_off_leave_those_that_were_there(tmp_path, monke
     class Classes:
         classes = ["x", "y"]
 
-        def predict_proba(self, texts):
-            return np.full((len(texts), 2), 0.5)
+        def predict_proba_each(self, texts):
+            return np.full((1, len(texts), 2), 0.5)
 
     (out := tmp_path / "out").write_text("old")
     monkeypatch.setattr(Predictor, "load", lambda *_: Classes())

@@ -16,7 +16,7 @@ import pytest
 pytestmark = cuda_on_cpu.needs_gxx
 HELPERS = {    # and which of the bugs: every sixth, ... (`python cuda_mutants.py gates_on_cpu 0 1` plants all of them)
     ("gates_on_cpu",): 6,
-    ("step_on_cpu",): 9,
+    ("step_on_cpu",): 4,
     ("cluster_on_cpu",): 12,
     ("persistent_on_cpu",): 9,
     ("masks_on_cpu", "embedding_on_cpu", "cross_entropy_on_cpu", "optim_on_cpu"): 6,
