@@ -236,3 +236,7 @@ def test_a_language_model_that_may_have_read_test_texts_is_noted(seed, noted, pe
     notes = run_experiment(config_for(pets, **start), tmp_path / "run")["notes"]
     found = [note for note in notes if f"another split of {pets / 'train.csv'} (seed 5, here {seed})" in note]
     assert len(found) == noted
+    with open(tmp_path / "lm" / "config.yaml", "a") as f:
+        f.write("of_another_version: 1\n")  # no reason to refuse the model
+    again = run_experiment(config_for(pets, **start), tmp_path / "again")
+    assert not [note for note in again["notes"] if "another split" in note]

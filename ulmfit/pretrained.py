@@ -96,7 +96,10 @@ def fine_tuned_on(pretrained):
     folder = Path(pretrained).resolve()
     for home in (folder, folder.parent, folder.parent.parent):
         if is_config(home / CONFIG):
-            config = load_config(home / CONFIG)
+            try:
+                config = load_config(home / CONFIG)
+            except InputError:  # of another version; the model itself is read all the same
+                return None
             return config if "finetune" in config.stages else None
     return None
 
