@@ -22,7 +22,7 @@ bench: .venv/made-dev        ## the CPU benchmarks and their tables, in ten minu
 	@for name in lstm lm_step gates; do .venv/bin/python benchmarks/bench_$$name.py $(ARGS) || exit 1; done
 	@.venv/bin/python benchmarks/report.py
 
-torture: .venv/made-dev      ## kills, damage, full disks and bad files by the hundred; ten minutes, ARGS=--short a minute
+torture: .venv/made-dev      ## kills, damage, full disks and bad files by the hundred; ten to twenty minutes, ARGS=--short a minute
 	@.venv/bin/python tests/torture/run.py $(ARGS)
 	@$(if $(findstring --short,$(ARGS)),:,.venv/bin/python benchmarks/report.py)
 
