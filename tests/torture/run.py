@@ -1,4 +1,4 @@
-"""Torture: what a run survives, measured. `make torture` takes ten to twenty minutes; `make torture ARGS=--short` a minute.
+"""Torture: what a run survives, measured. `make torture` takes ten to twenty minutes, with ARGS=--short one.
 
     python tests/torture/run.py                          all tests, into benchmarks/results/torture.csv
     python tests/torture/run.py --only kills --seed 7    one of them, with the seed that a failure was told with
