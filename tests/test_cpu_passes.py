@@ -301,6 +301,12 @@ def test_the_plain_code_then_takes_it(kind):
     same_bits(*(one_of_each(kernel, ODD[kind]) for kernel in ("reference", "cpu")))
 
 
+def test_arrays_of_different_shapes_are_left_to_the_plain_code():
+    """Which says so; compiled code would go past the end of the shorter one."""
+    p, short = np.zeros(30_000, np.float32), np.zeros(20_000, np.float32)
+    assert cpu_passes.flat(p, p) is not None and cpu_passes.flat(p, short) is None
+
+
 def test_small_arrays_are_left_to_the_plain_code(monkeypatch):
     monkeypatch.setattr(cpu_passes, "SMALL", 10)
     few, enough = np.ones(9), np.ones(10)
